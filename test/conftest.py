@@ -1,0 +1,30 @@
+"""What every test shares: where the real data lies, when it is there."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+import pytest
+
+REPOSITORY = Path(__file__).resolve().parents[1]
+
+
+def find_shared_data() -> Path | None:
+    """The folder of real images, videos and models, or None: it is not part of the repository."""
+    named = os.environ.get("EDGE_VISION_SHARED_DATA")
+    candidates = [Path(named)] if named else [REPOSITORY.parent / "shared" / "data"]
+    return next((path for path in candidates if (path / "README.md").is_file()), None)
+
+
+@pytest.fixture(scope="session")
+def shared_data() -> Path:
+    path = find_shared_data()
+    if path is None:
+        pytest.skip("real data not found: set EDGE_VISION_SHARED_DATA or put it at ../shared/data")
+    return path
+
+
+@pytest.fixture(scope="session")
+def repository() -> Path:
+    return REPOSITORY
