@@ -1,0 +1,1 @@
+"""Cameras' intrinsics: calibration boards, solving, uncertainty, rectification, and the files that keep the result."""
