@@ -1,0 +1,257 @@
+"""Model bundles: what a detector is, what it eats and what its outputs mean, and the files that hold it.
+
+A bundle is a folder with `model.yaml` (format in docs/inference.md), that file itself, or a bare `.onnx`.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import hashlib
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from edge_vision.datatypes import Labels
+from edge_vision.inference import preprocess
+from edge_vision.inference.backends import BACKENDS
+from edge_vision.inference.decoders import DECODERS
+from edge_vision.inference.errors import ModelError
+from edge_vision.inference.preprocess import InputSpec
+from edge_vision.inference.schema import REQUIRED, Section, read_yaml
+
+FORMAT = 1
+TASKS = ("detect",)
+PRECISIONS = ("fp32", "fp16", "bf16", "int8")
+
+
+@dataclass(frozen=True, slots=True)
+class Thresholds:
+    """score: least score of a detection; iou: overlap above which the lower of two boxes is dropped;
+    class_agnostic: also across classes."""
+
+    score: float = 0.3
+    iou: float = 0.5
+    max_detections: int = 300
+    class_agnostic: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class Variant:
+    """One file of a model. backend: that it was made for; measured: figures, free of form."""
+
+    backend: str
+    precision: str
+    path: Path
+    sha256: str = ""
+    measured: Mapping[str, Any] = field(default_factory=dict)
+
+
+@dataclass(frozen=True)
+class Bundle:
+    """A model ready to be opened by `Engine.load`. labels is empty where only the outputs tell how many classes there
+    are."""
+
+    name: str
+    task: str
+    decoder: str
+    labels: Labels
+    input: InputSpec
+    thresholds: Thresholds
+    variants: tuple[Variant, ...]
+    folder: Path
+    file: Path
+    decoder_options: Mapping[str, Any] = field(default_factory=dict)
+    license: str = ""
+    provenance: Mapping[str, Any] = field(default_factory=dict)
+
+
+def load_bundle(
+    path: str | Path,
+    *,
+    decoder: str | None = None,
+    labels: Sequence[str] | str | Path | None = None,
+    decoder_options: Mapping[str, Any] | None = None,
+    **input_overrides: Any,
+) -> Bundle:
+    """The model at `path`: a bundle's folder, its model.yaml, or a bare `.onnx` file.
+
+    decoder: name of a decoder, overriding what the file says or its outputs look like. labels: the class names, or
+    a file with one a line. input_overrides: fields of `InputSpec` (colour="rgb", resize="letterbox", width=640).
+
+    Raises ModelError, with the file, the key, what is wrong and the remedy, for everything that cannot be used: a
+    missing file, a wrong or unknown key, a file whose sha256 is not the one stated, a file that is not ONNX, outputs
+    that fit no decoder.
+    """
+    path = Path(path).expanduser()
+    if decoder is not None and decoder not in DECODERS:
+        raise ModelError(path, f"there is no decoder {decoder!r}", f"choose one of {', '.join(DECODERS)}")
+    if not path.exists():
+        raise ModelError(
+            path, "there is no such file or folder", "check the path; a bundle is a folder with model.yaml"
+        )
+    if path.is_dir():
+        path = path / "model.yaml"
+        if not path.is_file():
+            raise ModelError(
+                path, "missing", f"name a folder that holds model.yaml, or an .onnx file{_nearby(path.parent)}"
+            )
+    if path.suffix == ".onnx":
+        from edge_vision.inference.bare import bare_bundle
+
+        bundle = bare_bundle(path, decoder, input_overrides)
+    elif path.suffix in (".yaml", ".yml"):
+        bundle = _from_yaml(path)
+    else:
+        raise ModelError(path, f"is no model file (suffix {path.suffix!r})", "give an .onnx file, or a bundle's folder")
+    if input_overrides:
+        given = Section(input_overrides, path, "input override ")
+        bundle = dataclasses.replace(bundle, input=read_input(given, dataclasses.asdict(bundle.input)))
+    changes: dict[str, Any] = {}
+    if decoder:
+        changes["decoder"] = decoder
+    if labels is not None:
+        changes["labels"] = tuple(labels) if not isinstance(labels, (str, Path)) else read_labels(Path(labels))
+    if decoder_options is not None:
+        changes["decoder_options"] = dict(decoder_options)
+    return dataclasses.replace(bundle, **changes) if changes else bundle
+
+
+def _nearby(folder: Path) -> str:
+    found = sorted(file.name for file in folder.glob("*.onnx"))
+    return f" (here: {', '.join(found)})" if found else ""
+
+
+def _from_yaml(path: Path) -> Bundle:
+    root = Section(read_yaml(path), path)
+    version = root.take("format", int)
+    if version != FORMAT:
+        raise root.error("format", f"is {version}", f"this version of edge_vision reads format {FORMAT}")
+    spec = root.section("input")
+    thresholds = root.section("thresholds", {})
+    bundle = Bundle(
+        name=root.take("name", str),
+        task=root.take("task", str, choices=TASKS),
+        decoder=root.take("decoder", str, choices=tuple(DECODERS)),
+        labels=_labels(root),
+        input=read_input(spec, {}),
+        thresholds=_thresholds(thresholds),
+        variants=tuple(_variant(section, path.parent) for section in root.sections("variants")),
+        folder=path.parent,
+        file=path,
+        decoder_options=root.take("decoder_options", dict, {}),
+        license=root.take("license", str, ""),
+        provenance=root.take("provenance", dict, {}),
+    )
+    root.finish()
+    if not bundle.variants:
+        raise root.error("variants", "is empty", "list at least one file of the model")
+    return bundle
+
+
+def read_input(section: Section, defaults: Mapping[str, Any]) -> InputSpec:
+    """An `InputSpec` from a mapping; a key that is absent takes its default, or is required."""
+
+    def get(key: str, fallback: Any = REQUIRED) -> Any:
+        return defaults.get(key, fallback)
+
+    colour = section.take("colour", str, get("colour"), preprocess.COLOURS)
+    channels = 1 if colour == "mono" else 3
+    spec = InputSpec(
+        width=section.take("width", int, get("width")),
+        height=section.take("height", int, get("height")),
+        name=section.take("name", str, get("name", "")),
+        layout=section.take("layout", str, get("layout"), preprocess.LAYOUTS),
+        dtype=section.take("dtype", str, get("dtype"), preprocess.DTYPES),
+        colour=colour,
+        scale=section.take("scale", float, get("scale", 1.0)),
+        mean=section.numbers("mean", get("mean", (0.0,) * channels), (channels, 3)),
+        std=section.numbers("std", get("std", (1.0,) * channels), (channels, 3)),
+        resize=section.take("resize", str, get("resize"), preprocess.RESIZE_RULES),
+        pad_value=section.take("pad_value", int, get("pad_value", 114)),
+        interpolation=section.take(
+            "interpolation", str, get("interpolation", "linear"), tuple(preprocess.INTERPOLATIONS)
+        ),
+    )
+    section.finish()
+    for key in ("width", "height"):
+        if not 1 <= getattr(spec, key) <= 16384:
+            raise section.error(key, f"is {getattr(spec, key)}", "give a size in pixels, 1 to 16384")
+    if not 0 <= spec.pad_value <= 255:
+        raise section.error("pad_value", f"is {spec.pad_value}", "give a pixel value, 0 to 255")
+    if not all(spec.std):
+        raise section.error("std", f"is {list(spec.std)}", "give divisors other than 0 (1 for none)")
+    if spec.dtype == "uint8" and spec.normalised:
+        remedy = "use scale 1, mean 0 and std 1, with the normalisation inside the model; or dtype float32"
+        raise section.error("dtype", "is uint8, which cannot hold normalised values", remedy)
+    return spec
+
+
+def _thresholds(section: Section) -> Thresholds:
+    default = Thresholds()
+    thresholds = Thresholds(
+        score=section.take("score", float, default.score),
+        iou=section.take("iou", float, default.iou),
+        max_detections=section.take("max_detections", int, default.max_detections),
+        class_agnostic=section.take("class_agnostic", bool, default.class_agnostic),
+    )
+    section.finish()
+    for key in ("score", "iou"):
+        if not 0 <= getattr(thresholds, key) <= 1:
+            raise section.error(key, f"is {getattr(thresholds, key)}", "give a number from 0 to 1")
+    if thresholds.max_detections < 1:
+        raise section.error("max_detections", f"is {thresholds.max_detections}", "give at least 1")
+    return thresholds
+
+
+def _labels(root: Section) -> Labels:
+    value = root.content.get("labels")
+    if isinstance(value, str):
+        root.taken.append("labels")
+        return read_labels(root.file.parent / value)
+    names = root.take("labels", list)
+    if not names or not all(isinstance(name, str) and name for name in names):
+        raise root.error("labels", f"is {names!r}", "list the class names as text (quote those like yes, no or 1)")
+    if len(set(names)) != len(names):
+        twice = sorted({name for name in names if names.count(name) > 1})
+        raise root.error("labels", f"names {', '.join(twice)} twice", "give every class a name of its own")
+    return tuple(names)
+
+
+def read_labels(path: Path) -> Labels:
+    """Class names from a text file, one a line; blank lines at the end are ignored."""
+    if not path.is_file():
+        raise ModelError(path, "there is no such labels file", "give a text file with one class name a line", "labels")
+    names = tuple(line.strip() for line in path.read_text(encoding="utf-8").strip().splitlines())
+    if not names or not all(names):
+        raise ModelError(path, "holds no names, or empty lines between them", "write one class name a line", "labels")
+    return names
+
+
+def _variant(section: Section, folder: Path) -> Variant:
+    variant = Variant(
+        backend=section.take("backend", str, choices=tuple(BACKENDS)),
+        precision=section.take("precision", str, "fp32", PRECISIONS),
+        path=folder / section.take("file", str),
+        sha256=section.take("sha256", str, "").lower(),
+        measured=section.take("measured", dict, {}),
+    )
+    section.finish()
+    if not variant.path.is_file():
+        raise section.error("file", f"names {variant.path}, which is not there", "restore the file or correct the name")
+    if variant.sha256:
+        found = file_sha256(variant.path)
+        if found != variant.sha256:
+            problem = f"is {variant.sha256[:16]}..., but {variant.path.name} has {found[:16]}..."
+            remedy = "the file was changed or not fully copied: restore it, or write the new sum if the change is meant"
+            raise section.error("sha256", problem, f"{remedy} ({found})")
+    return variant
+
+
+def file_sha256(path: Path) -> str:
+    """Hexadecimal SHA-256 of a file."""
+    digest = hashlib.sha256()
+    with path.open("rb") as stream:
+        while block := stream.read(1 << 20):
+            digest.update(block)
+    return digest.hexdigest()

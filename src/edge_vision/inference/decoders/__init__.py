@@ -1,0 +1,113 @@
+"""Decoders: what a network puts out, turned into boxes in network pixels, scores and class ids.
+
+A decoder is one module of this folder with
+
+* `EXPECTS`: one line for people, the outputs that it reads;
+* `DEFAULT_INPUT`, `DEFAULT_THRESHOLDS`: how models of the family are fed when nothing says otherwise;
+* `classes_in(outputs, input_width, input_height)`: how many classes outputs of these shapes hold, None where they are
+  not the family's;
+* `build(setup)`: checks a sample of real outputs against the family's layout and returns a `Decode`: raw outputs
+  and a score threshold in, `Candidates` out, ready for non-maximum suppression.
+
+To add one: write the module and name it in `DECODERS`. The order is the order of recognition.
+"""
+
+from __future__ import annotations
+
+import importlib
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, NamedTuple, Protocol, cast
+
+import numpy as np
+from numpy.typing import NDArray
+
+from edge_vision.inference.errors import ModelError
+from edge_vision.inference.onnx_header import TensorSpec
+
+DECODERS: Mapping[str, str] = {
+    "fastestdet": "edge_vision.inference.decoders.fastestdet",
+    "yolov8": "edge_vision.inference.decoders.yolov8",
+    "yolox": "edge_vision.inference.decoders.yolox",
+}
+
+
+class Candidates(NamedTuple):
+    """Boxes (N, 4) float32 xyxy in network pixels, scores (N,) float32 at or above the threshold, class_ids (N,)
+    int64."""
+
+    boxes: NDArray[np.float32]
+    scores: NDArray[np.float32]
+    class_ids: NDArray[np.int64]
+
+
+Decode = Callable[[Sequence[NDArray], float], Candidates]
+"""(raw outputs of one image, least score) -> Candidates, before non-maximum suppression."""
+
+
+@dataclass(frozen=True)
+class Setup:
+    """What a decoder is built from.
+
+    sample: outputs of one run, in the order of `outputs`; file: the model, for messages.
+    """
+
+    file: Path
+    input_width: int
+    input_height: int
+    outputs: tuple[TensorSpec, ...]
+    sample: tuple[NDArray, ...]
+    options: Mapping[str, Any] = field(default_factory=dict)
+
+    def misfit(self, name: str, problem: str, remedy: str = "") -> ModelError:
+        """The error for outputs that are not what decoder `name` reads."""
+        found = ", ".join(str(spec) for spec in self.outputs)
+        return ModelError(
+            self.file,
+            f"the outputs do not fit decoder {name}: {problem}; found {found}; {name} expects {decoder(name).EXPECTS}",
+            remedy or f"name the decoder that the model was made for (known: {', '.join(DECODERS)})",
+        )
+
+    def check_options(self, name: str, known: Mapping[str, str]) -> None:
+        """Refuse options that the decoder does not have; `known` explains each."""
+        for key in self.options:
+            if key not in known:
+                listed = "; ".join(f"{k}: {v}" for k, v in known.items()) or "none"
+                raise ModelError(
+                    self.file, f"decoder {name} has no such option", f"known: {listed}", f"decoder_options.{key}"
+                )
+
+
+class Built(NamedTuple):
+    """A decoder ready to run, and how many classes the outputs hold."""
+
+    decode: Decode
+    classes: int
+
+
+class Decoder(Protocol):
+    """What a module of this folder offers."""
+
+    EXPECTS: str
+    DEFAULT_INPUT: Mapping[str, Any]
+    DEFAULT_THRESHOLDS: Mapping[str, float]
+
+    def classes_in(self, outputs: Sequence[TensorSpec], input_width: int, input_height: int) -> int | None: ...
+
+    def build(self, setup: Setup) -> Built: ...
+
+
+def decoder(name: str) -> Decoder:
+    """The decoder module called `name`; KeyError for one that is not in `DECODERS`."""
+    return cast(Decoder, importlib.import_module(DECODERS[name]))
+
+
+def recognise(outputs: Sequence[TensorSpec], input_width: int, input_height: int) -> str | None:
+    """The name of the decoder that these outputs belong to, or None."""
+    return next((name for name in DECODERS if decoder(name).classes_in(outputs, input_width, input_height)), None)
+
+
+def known_decoders() -> str:
+    """All decoders with what each expects, for error messages."""
+    return "; ".join(f"{name}: {decoder(name).EXPECTS}" for name in DECODERS)

@@ -1,0 +1,71 @@
+"""FastestDet (dog-qiuqiu): one level of stride 16, anchor-free, for CPUs and microcontrollers.
+
+Output (1, 5 + nc, h, w): objectness (sigmoid in the graph), four raw box terms, class probabilities (softmax in the
+graph). For cell (gx, gy): cx = (tanh(t0) + gx)/w, cy = (tanh(t1) + gy)/h, width = sigmoid(t2), height =
+sigmoid(t3), all as a fraction of the input. Score = objectness^0.6 x (largest class)^0.4. Source: FastestDet
+utils/tool.py, handle_preds.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from edge_vision.inference.decoders import Built, Candidates, Decode, Setup
+from edge_vision.inference.onnx_header import TensorSpec
+
+EXPECTS = "one output [1, 5+classes, h, w], a single grid"
+DEFAULT_INPUT: Mapping[str, Any] = {"colour": "bgr", "scale": 1 / 255, "resize": "stretch"}
+DEFAULT_THRESHOLDS: Mapping[str, float] = {"score": 0.5, "iou": 0.45}
+
+OBJECTNESS_POWER = 0.6
+CLASS_POWER = 0.4
+
+
+def classes_in(outputs: Sequence[TensorSpec], input_width: int, input_height: int) -> int | None:
+    if len(outputs) != 1 or len(outputs[0].shape) != 4:
+        return None
+    _, channels, rows, columns = outputs[0].shape
+    if channels is None or rows is None or columns is None or channels < 6:
+        return None
+    return channels - 5 if input_width * rows == input_height * columns and input_width % columns == 0 else None
+
+
+def build(setup: Setup) -> Built:
+    setup.check_options("fastestdet", {})
+    if len(setup.sample) != 1 or setup.sample[0].ndim != 4 or setup.sample[0].shape[:2] < (1, 6):
+        raise setup.misfit("fastestdet", "not one output [1, 5+classes, h, w]")
+    _, channels, rows, columns = setup.sample[0].shape
+    return Built(grid_decoder(columns, rows, setup.input_width, setup.input_height), channels - 5)
+
+
+def grid_decoder(columns: int, rows: int, input_width: int, input_height: int) -> Decode:
+    """Decoder for a grid of this size on an input of that size, in pixels."""
+
+    def decode(outputs: Sequence[NDArray], threshold: float) -> Candidates:
+        output = outputs[0][0].reshape(outputs[0].shape[1], -1)
+        # No class exceeds 1, so objectness alone rules out nearly all cells.
+        index = np.flatnonzero(output[0] >= threshold ** (1 / OBJECTNESS_POWER))
+        chosen = output[:, index]
+        class_ids = chosen[5:].argmax(0)
+        best = chosen[5:][class_ids, np.arange(len(index))]
+        scores = chosen[0] ** OBJECTNESS_POWER * best**CLASS_POWER
+        keep = scores >= threshold
+        index, chosen, scores, class_ids = index[keep], chosen[:, keep], scores[keep], class_ids[keep]
+        cell_y, cell_x = np.divmod(index, columns)
+        tx, ty, tw, th = chosen[1:5]
+        centre_x = (np.tanh(tx) + cell_x) * (input_width / columns)
+        centre_y = (np.tanh(ty) + cell_y) * (input_height / rows)
+        half_width = 0.5 * input_width / (1 + np.exp(-tw))
+        half_height = 0.5 * input_height / (1 + np.exp(-th))
+        boxes = np.empty((len(index), 4), np.float32)
+        boxes[:, 0] = centre_x - half_width
+        boxes[:, 1] = centre_y - half_height
+        boxes[:, 2] = centre_x + half_width
+        boxes[:, 3] = centre_y + half_height
+        return Candidates(boxes, scores, class_ids)
+
+    return decode

@@ -1,0 +1,242 @@
+"""The engine: a bundle opened by a backend, from a frame to detections in its pixels."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+
+import numpy as np
+from numpy.typing import NDArray
+
+from edge_vision.datatypes import Detections, Frame, Labels
+from edge_vision.inference.backends import Session
+from edge_vision.inference.bundle import Bundle, Thresholds
+from edge_vision.inference.decoders import Decode, Setup
+from edge_vision.inference.decoders import decoder as decoder_module
+from edge_vision.inference.errors import BackendError, ModelError
+from edge_vision.inference.labels import default_labels
+from edge_vision.inference.nms import non_maximum_suppression
+from edge_vision.inference.onnx_header import TensorSpec
+from edge_vision.inference.preprocess import Geometry, Preprocessor
+from edge_vision.inference.selection import AUTO, EngineDescription, Wish, open_session
+
+LEAST_WARM_UP = 3  # the first call takes three to five times as long as the later ones
+
+
+@dataclass(frozen=True, slots=True)
+class Prepared:
+    """A frame as the network takes it: the tensor (valid until the next `preprocess`), where the image lies in it, and
+    whose it is."""
+
+    tensor: NDArray
+    geometry: Geometry
+    stamp: int
+    frame_id: str
+
+
+@dataclass(frozen=True, slots=True)
+class _Limits:
+    """What may change while the engine runs, replaced as a whole."""
+
+    thresholds: Thresholds
+    allowed: NDArray[np.bool_] | None  # (classes,), None for all
+
+
+class Engine:
+    """A detector, loaded and warm. One frame at a time: the input tensor is reused, and raw outputs may be.
+
+    `infer` is `preprocess`, `run` and `postprocess`; whoever wants the time of each calls the three.
+    """
+
+    def __init__(self, bundle: Bundle, session: Session, description: EngineDescription, decode: Decode) -> None:
+        """See `Engine.load`, which makes the parts."""
+        self.bundle = bundle
+        self.session: Session | None = session
+        self.description = description
+        self.labels: Labels = bundle.labels
+        self._decode = decode
+        self._preprocessor = Preprocessor(bundle.input)
+        self._limits = _Limits(bundle.thresholds, None)
+
+    @classmethod
+    def load(
+        cls,
+        bundle: Bundle,
+        *,
+        backend: str = AUTO,
+        device: str = AUTO,
+        precision: str = AUTO,
+        threads: int = 0,
+        hardware: str = AUTO,
+        score_threshold: float | None = None,
+        iou_threshold: float | None = None,
+        max_detections: int | None = None,
+        classes: Sequence[int | str] | None = None,
+        warm_up: int = LEAST_WARM_UP,
+    ) -> Engine:
+        """Open `bundle` and run it at least three times.
+
+        backend, device, precision: names, or `auto` for what the hardware profile prefers; threads: 0 for the
+        profile's rule (all cores but one, at most four); hardware: a profile's name or `auto`. The thresholds are
+        the bundle's unless given; classes: names or ids of those to report.
+
+        Raises ModelError for a model that cannot be opened or whose tensors are not what the bundle says,
+        BackendError for a runtime that is missing or fails, ValueError for a threshold or class that does not
+        exist.
+        """
+        session, description = open_session(bundle, Wish(backend, device, precision, threads, hardware))
+        try:
+            _check_input(bundle, session)
+            rng = np.random.default_rng(0)
+            noise = rng.integers(0, 256, (bundle.input.height, bundle.input.width, 3), dtype=np.uint8)
+            tensor, _ = Preprocessor(bundle.input)(Frame(noise))
+            sample = tuple(array.copy() for array in _run(session, tensor))
+            specs = tuple(
+                TensorSpec(spec.name, array.shape, array.dtype.name)
+                for spec, array in zip(session.outputs, sample, strict=True)
+            )
+            size = bundle.input.width, bundle.input.height
+            setup = Setup(bundle.file, *size, specs, sample, bundle.decoder_options)
+            decode, count = decoder_module(bundle.decoder).build(setup)
+            labels = bundle.labels or default_labels(count)
+            if len(labels) != count:
+                remedy = "list one name a class, in the order of training"
+                raise ModelError(
+                    bundle.file, f"{len(labels)} names for {count} classes of the outputs", remedy, "labels"
+                )
+            engine = cls(replace(bundle, labels=labels), session, description, decode)
+            engine.set_thresholds(score_threshold, iou_threshold, classes, max_detections)
+            for _ in range(max(warm_up, LEAST_WARM_UP) - 1):
+                engine.infer(Frame(noise))
+        except Exception:
+            session.close()
+            raise
+        return engine
+
+    @property
+    def thresholds(self) -> Thresholds:
+        """The thresholds in force."""
+        return self._limits.thresholds
+
+    def set_thresholds(
+        self,
+        score: float | None = None,
+        iou: float | None = None,
+        classes: Sequence[int | str] | None = None,
+        max_detections: int | None = None,
+    ) -> None:
+        """Change thresholds while running; None leaves one as it is, an empty `classes` reports all again.
+
+        Raises ValueError, and changes nothing, for a value out of range or a class that the model does not have.
+        """
+        thresholds, allowed = self._limits.thresholds, self._limits.allowed
+        for name, value in (("score", score), ("iou", iou)):
+            if value is not None and not 0 <= value <= 1:
+                raise ValueError(f"the {name} threshold {value} is not between 0 and 1")
+        if score is not None:
+            thresholds = replace(thresholds, score=float(score))
+        if iou is not None:
+            thresholds = replace(thresholds, iou=float(iou))
+        if max_detections is not None:
+            if max_detections < 1:
+                raise ValueError(f"max_detections is {max_detections}; give at least 1")
+            thresholds = replace(thresholds, max_detections=int(max_detections))
+        if classes is not None:
+            allowed = self._mask(classes) if len(classes) else None
+        self._limits = _Limits(thresholds, allowed)
+
+    def _mask(self, classes: Sequence[int | str]) -> NDArray[np.bool_]:
+        allowed = np.zeros(len(self.labels), bool)
+        for name in classes:
+            index = self.labels.index(name) if isinstance(name, str) and name in self.labels else name
+            if not isinstance(index, (int, np.integer)) or not 0 <= index < len(self.labels):
+                known = ", ".join(self.labels[:20]) + (", ..." if len(self.labels) > 20 else "")
+                raise ValueError(f"the model has no class {name!r}; it has {len(self.labels)}: {known}")
+            allowed[index] = True
+        return allowed
+
+    def preprocess(self, frame: Frame) -> Prepared:
+        """The network's input for `frame`. Raises ValueError, with the remedy, for an encoding or image that cannot be
+        read."""
+        tensor, geometry = self._preprocessor(frame)
+        return Prepared(tensor, geometry, frame.stamp, frame.frame_id)
+
+    def run(self, prepared: Prepared) -> list[NDArray]:
+        """The raw outputs, valid until the next run. Raises BackendError where the runtime fails."""
+        if self.session is None:
+            raise BackendError(f"the engine of {self.bundle.name} is closed", "load it again")
+        return _run(self.session, prepared.tensor)
+
+    def postprocess(self, raw: Sequence[NDArray], prepared: Prepared) -> Detections:
+        """Detections by falling score, boxes in source pixels limited to the image; those without area in it are
+        dropped."""
+        limits = self._limits
+        thresholds = limits.thresholds
+        boxes, scores, class_ids = self._decode(raw, thresholds.score)
+        if limits.allowed is not None:
+            keep = limits.allowed[class_ids]
+            boxes, scores, class_ids = boxes[keep], scores[keep], class_ids[keep]
+        if len(scores):
+            place = prepared.geometry
+            kept = non_maximum_suppression(
+                boxes, scores, class_ids, thresholds.iou, thresholds.max_detections, thresholds.class_agnostic
+            )
+            boxes, scores, class_ids = place.clip(place.to_source(boxes[kept])), scores[kept], class_ids[kept]
+            inside = (boxes[:, 2:] > boxes[:, :2]).all(1)
+            if not inside.all():  # found in the padding
+                boxes, scores, class_ids = boxes[inside], scores[inside], class_ids[inside]
+        return Detections(boxes, scores, class_ids, self.labels, None, prepared.stamp, prepared.frame_id)
+
+    def infer(self, frame: Frame) -> Detections:
+        """`frame` to detections; errors as in `preprocess` and `run`."""
+        prepared = self.preprocess(frame)
+        return self.postprocess(self.run(prepared), prepared)
+
+    def close(self) -> None:
+        """Free the runtime's memory; the engine cannot run any more. May be called twice."""
+        if self.session is not None:
+            self.session.close()
+            self.session = None
+
+    def __enter__(self) -> Engine:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
+
+
+def _run(session: Session, tensor: NDArray) -> list[NDArray]:
+    try:
+        return session.run([tensor])
+    except Exception as error:  # each runtime raises classes of its own
+        description = session.describe()
+        reason = (str(error).strip().splitlines() or [type(error).__name__])[0]
+        raise BackendError(f"{description.backend} failed while running the model: {reason}") from error
+
+
+def _check_input(bundle: Bundle, session: Session) -> None:
+    """Compare the model's input with what the bundle says, where the model states it."""
+    found = ", ".join(str(spec) for spec in session.inputs)
+    if len(session.inputs) != 1:
+        raise ModelError(
+            bundle.file, f"the model has {len(session.inputs)} inputs: {found}", "use a model with one image input"
+        )
+    model, spec = session.inputs[0], bundle.input
+    if spec.name and spec.name != model.name:
+        raise ModelError(
+            bundle.file,
+            f"is {spec.name!r}; the model's input is {found}",
+            "correct the name or leave it out",
+            "input.name",
+        )
+    if spec.dtype != model.dtype:
+        raise ModelError(
+            bundle.file, f"is {spec.dtype}; the model's input is {found}", f"write {model.dtype}", "input.dtype"
+        )
+    if len(model.shape) != 4 or any(m is not None and m != s for m, s in zip(model.shape, spec.shape, strict=False)):
+        raise ModelError(
+            bundle.file,
+            f"layout, size and colour make {list(spec.shape)}; the model's input is {found}",
+            "correct layout (nchw or nhwc), width, height or colour (mono for one channel)",
+            "input",
+        )

@@ -1,0 +1,34 @@
+"""Where the project's data files lie: hardware profiles, node parameters, bundled models."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+MARK = Path("config") / "hardware"
+"""What a share folder is known by, in a clone and in an installed package alike."""
+
+
+def share_directory() -> Path:
+    """The folder that holds `config/` and `models/`.
+
+    `EDGE_VISION_SHARE` names it where set. Otherwise it is looked for from this file upwards: the root of a clone, or
+    `<prefix>/share/edge_vision` of an installed ROS package.
+
+    Raises FileNotFoundError, with what was tried and the remedy, where there is none.
+    """
+    named = os.environ.get("EDGE_VISION_SHARE")
+    if named:
+        path = Path(named).expanduser()
+        if (path / MARK).is_dir():
+            return path
+        raise FileNotFoundError(f"EDGE_VISION_SHARE is {named}, which holds no {MARK}/; name the folder that does")
+    here = Path(__file__).resolve()
+    for parent in here.parents:
+        for candidate in (parent, parent / "share" / "edge_vision"):
+            if (candidate / MARK).is_dir():
+                return candidate
+    raise FileNotFoundError(
+        f"no folder with {MARK}/ above {here.parent}; "
+        "set EDGE_VISION_SHARE to the clone, or to <prefix>/share/edge_vision"
+    )
