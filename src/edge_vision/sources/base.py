@@ -143,7 +143,7 @@ class Clock:
 
 
 _PASSWORD = re.compile(r"(://[^/:@\s]*:)(?!\d+(?:[/?#]|$))\S*@")
-_SECRET = re.compile(r"((?:password|passwd|pwd|pass|token|secret|key|auth)=)[^&\s#]+", re.IGNORECASE)
+_SECRET = re.compile(r"((?:password|passwd|pwd|pass|user-pw|token|secret|key|auth)=)[^&\s#]+", re.IGNORECASE)
 
 
 def hide_credentials(text: str) -> str:

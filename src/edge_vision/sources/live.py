@@ -56,12 +56,12 @@ class LiveCapture(BaseSource):
         with self._changed:
             # FFmpeg's own time-out is the same and gives its reason: let it come first.
             self._changed.wait_for(lambda: self._opened or self._failure, read_timeout + 0.5)
-            failure = self._failure
-            if not self._opened and failure is None:
-                failure = SourceLost(f"{self.uri}: not open after {read_timeout:g} s: is it switched on and reachable?")
-        if failure is not None:
+            opened, failure = self._opened, self._failure
+        if not opened:
             self.close()
-            raise failure
+            raise failure or SourceLost(
+                f"{self.uri}: not open after {read_timeout:g} s: is it switched on and reachable?"
+            )
 
     def read(self) -> Sample | None:
         with self._changed:

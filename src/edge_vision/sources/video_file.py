@@ -125,10 +125,13 @@ class VideoFile(BaseSource):
     def _end_of_pass(self) -> None:
         read, announced = self._pass_frames, self._announced
         if read == 0:
-            raise SourceError(
-                f"{self.uri}: not one frame of {announced or 'the video'} could be decoded: "
-                "the file is damaged or its codec unknown here; re-encode it (ffmpeg -i IN -c:v libx264 OUT.mp4)"
-            )
+            why = "the file is damaged or its codec unknown here; re-encode it (ffmpeg -i IN -c:v libx264 OUT.mp4)"
+            if self._remote:
+                why += (
+                    ", or the server cannot send parts of a file (HTTP range requests), which an MP4 with its index "
+                    "at the end needs; add -movflags +faststart or download it first"
+                )
+            raise SourceError(f"{self.uri}: not one frame of {announced or 'the video'} could be decoded: {why}")
         # Containers often give the count from duration and rate: off by a few is no damage.
         if self._first_pass and announced and announced - read > max(2, 0.02 * announced):
             self.warnings.append(
