@@ -1,0 +1,191 @@
+"""`edge_vision evaluate`: the COCO scores of a detector on the digital twin."""
+
+from __future__ import annotations
+
+import argparse
+import json
+import sys
+from collections.abc import Sequence
+from dataclasses import replace
+from pathlib import Path
+
+from edge_vision.datatypes import Detections, Tracks
+from edge_vision.evaluation.detection import MAX_DETECTIONS, DetectionScores, evaluate_detections
+
+DESCRIPTION = "Score a detector by the COCO protocol on the digital twin, whose truth is exact."
+
+DEFAULT_MODEL = "models/conveyor_parts"
+DEFAULT_SOURCE = "sim://conveyor"
+# The bundled detector was trained on seeds from 90,000 up; all below are new to it.
+DEFAULT_SEEDS = tuple(range(9001, 9011))
+DEFAULT_FRAMES = 500
+SCORE_THRESHOLD = 0.001
+# Every 15th frame: half a second of belt between two, so that frames differ.
+FRAME_STEP = 15
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("--model", type=Path, default=None, help=f"model bundle (default: {DEFAULT_MODEL})")
+    parser.add_argument("--source", default=DEFAULT_SOURCE, help="scene of the twin (default: %(default)s)")
+    parser.add_argument("--frames", type=int, default=DEFAULT_FRAMES, help="frames in all (default: %(default)s)")
+    parser.add_argument(
+        "--seeds",
+        type=_seeds,
+        default=DEFAULT_SEEDS,
+        metavar="A-B or A,B,...",
+        help="seeds of the scenes (default: 9001-9010, which the bundled detector was not trained on)",
+    )
+    parser.add_argument("--backend", default="auto", help="inference backend (default: %(default)s)")
+    parser.add_argument("--device", default="auto", help="its device (default: %(default)s)")
+    parser.add_argument("--precision", default="auto", help="its precision (default: %(default)s)")
+    parser.add_argument("--threads", type=int, default=0, help="threads of the backend (default: the profile's)")
+    parser.add_argument("--json", action="store_true", help="print JSON instead of a table")
+
+
+def run(args: argparse.Namespace) -> int:
+    from edge_vision.inference import InferenceError
+
+    try:
+        scores, described = _evaluate(
+            args.model or default_model(),
+            source=args.source,
+            frames=args.frames,
+            seeds=args.seeds,
+            backend=args.backend,
+            device=args.device,
+            precision=args.precision,
+            threads=args.threads,
+        )
+    except (InferenceError, ImportError, ValueError, OSError) as error:
+        print(f"edge_vision evaluate: {error}", file=sys.stderr)
+        return 2
+    if args.json:
+        print(json.dumps(described | scores.as_dict(), indent=2))
+    else:
+        print(table(scores, described))
+    return 0
+
+
+def evaluate_bundle(
+    model: Path | str,
+    *,
+    source: str = DEFAULT_SOURCE,
+    frames: int = DEFAULT_FRAMES,
+    seeds: Sequence[int] = DEFAULT_SEEDS,
+    backend: str = "auto",
+    device: str = "auto",
+    precision: str = "auto",
+    threads: int = 0,
+) -> DetectionScores:
+    """The scores of a model bundle on ``frames`` frames of the twin, spread evenly over ``seeds``.
+
+    source: ``sim://conveyor?...``; its own seed and length are replaced. The detector runs with a score threshold
+    of 0.001 and at most 100 detections a frame, as the COCO protocol wants. Raises ValueError for a source that is
+    no scene of the twin or a model with other classes, and what `Engine.load` raises.
+    """
+    return _evaluate(
+        model,
+        source=source,
+        frames=frames,
+        seeds=seeds,
+        backend=backend,
+        device=device,
+        precision=precision,
+        threads=threads,
+    )[0]
+
+
+def default_model() -> Path:
+    """The bundled detector: in the folder of the clone, or where the ROS package was installed."""
+    here = Path(__file__).resolve()
+    tried = [Path(DEFAULT_MODEL)]
+    tried += [parent / DEFAULT_MODEL for parent in here.parents]
+    tried += [parent / "share" / "edge_vision" / DEFAULT_MODEL for parent in here.parents]
+    return next((path for path in tried if (path / "model.yaml").is_file()), tried[0])
+
+
+def _evaluate(
+    model: Path | str,
+    *,
+    source: str,
+    frames: int,
+    seeds: Sequence[int],
+    backend: str,
+    device: str,
+    precision: str,
+    threads: int,
+) -> tuple[DetectionScores, dict]:
+    from tqdm import tqdm
+
+    from edge_vision.inference import Engine, load_bundle
+    from edge_vision.simulation import LABELS, Conveyor, ConveyorOptions
+
+    if frames < 1 or not seeds:
+        raise ValueError("nothing to evaluate: give at least one frame and one seed")
+    options = ConveyorOptions.from_uri(source)
+    engine = Engine.load(
+        load_bundle(model),
+        backend=backend,
+        device=device,
+        precision=precision,
+        threads=threads,
+        score_threshold=SCORE_THRESHOLD,
+        max_detections=MAX_DETECTIONS,
+    )
+    if tuple(engine.labels) != LABELS:
+        raise ValueError(f"{model} knows the classes {', '.join(engine.labels)}; the twin has {', '.join(LABELS)}")
+    truth: list[Tracks] = []
+    found: list[Detections] = []
+    with tqdm(total=frames, desc="evaluating", unit="frame", file=sys.stderr) as bar:
+        for place, seed in enumerate(seeds):
+            conveyor = Conveyor(replace(options, seed=seed, frames=None))
+            # The first seeds take what does not divide evenly.
+            for index in range((frames + len(seeds) - 1 - place) // len(seeds)):
+                shot = conveyor.render(index * FRAME_STEP)
+                truth.append(shot.truth)
+                found.append(engine.infer(shot.frame))
+                bar.update()
+    described = {
+        "model": str(model),
+        "source": source,
+        "seeds": list(seeds),
+        "backend": engine.description.backend,
+        "precision": engine.description.precision,
+    }
+    return evaluate_detections(truth, found), described
+
+
+def table(scores: DetectionScores, described: dict) -> str:
+    """The scores as text for people."""
+    lines = [
+        f"{described['model']} by {described['backend']}, {described['precision']}: {scores.frames} frames of "
+        f"{described['source']}, seeds {_span(described['seeds'])}",
+        "",
+        f"{'class':<16}{'objects':>8}{'mAP50-95':>10}{'mAP50':>8}",
+    ]
+    lines += [f"{row.label:<16}{row.objects:>8}{row.map50_95:>10.3f}{row.map50:>8.3f}" for row in scores.per_class]
+    lines += [
+        f"{'all':<16}{scores.objects:>8}{scores.map50_95:>10.3f}{scores.map50:>8.3f}",
+        "",
+        f"mAP75 {scores.map75:.3f}, average recall {scores.recall:.3f} (COCO protocol, {MAX_DETECTIONS} detections "
+        "a frame at most)",
+    ]
+    return "\n".join(lines)
+
+
+def _seeds(text: str) -> tuple[int, ...]:
+    """Seeds from ``9001-9010`` or ``1,2,5``."""
+    try:
+        first, dash, last = text.partition("-")
+        values = range(int(first), int(last) + 1) if dash else [int(part) for part in text.split(",")]
+    except ValueError:
+        raise argparse.ArgumentTypeError(f"'{text}' is no list of seeds: write 9001-9010 or 1,2,5") from None
+    if not values or min(values) < 0:
+        raise argparse.ArgumentTypeError(f"'{text}' names no seeds: they are whole numbers from 0 up")
+    return tuple(values)
+
+
+def _span(seeds: Sequence[int]) -> str:
+    if len(seeds) > 2 and list(seeds) == list(range(seeds[0], seeds[-1] + 1)):
+        return f"{seeds[0]}-{seeds[-1]}"
+    return ", ".join(str(seed) for seed in seeds)

@@ -1,0 +1,1 @@
+"""Scores of detectors and trackers against the truth."""
