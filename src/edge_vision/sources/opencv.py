@@ -13,7 +13,9 @@ os.environ.setdefault("OPENCV_FFMPEG_LOGLEVEL", "-8")
 
 import cv2
 
-_logging = getattr(getattr(cv2, "utils", None), "logging", None)  # not in every build
+# cv2.getLogLevel to 4.x, cv2.utils.logging in 5 (and in the wheels before); Debian's 4.6 has the first alone.
+_levels: Any = cv2 if hasattr(cv2, "getLogLevel") else cv2.utils.logging
+_LEVEL_ERROR = 2
 
 
 def open_capture(target: str | int, backend: int, timeout: float | None = None) -> cv2.VideoCapture:
@@ -54,15 +56,15 @@ class quiet:
     def __enter__(self) -> None:
         with quiet._lock:
             quiet._inside += 1
-            if quiet._inside == 1 and _logging is not None:
-                quiet._level = _logging.getLogLevel()
-                _logging.setLogLevel(min(quiet._level, _logging.LOG_LEVEL_ERROR))
+            if quiet._inside == 1:
+                quiet._level = _levels.getLogLevel()
+                _levels.setLogLevel(min(quiet._level, _LEVEL_ERROR))
 
     def __exit__(self, *_: object) -> None:
         with quiet._lock:
             quiet._inside -= 1
-            if quiet._inside == 0 and _logging is not None:
-                _logging.setLogLevel(quiet._level)
+            if quiet._inside == 0:
+                _levels.setLogLevel(quiet._level)
 
 
 def built_with(name: str) -> bool:

@@ -33,7 +33,7 @@ def test_a_stream_is_read_in_order_with_the_systems_time(mjpeg_server, numbered)
     assert stamps[-1] < after
     assert {frame.frame_id for frame in frames} == {"dock"}
     # The server numbers its pictures as the source numbers the frames it captured, also where some were not read.
-    assert [numbered.number_in(frame.image) for frame in frames] == [frame.sequence for frame in frames]
+    assert [numbered.number_in(frame.image) for frame in frames] == [frame.sequence % 30 for frame in frames]
 
 
 def test_a_slow_reader_gets_the_newest_and_knows_what_it_missed(mjpeg_server) -> None:

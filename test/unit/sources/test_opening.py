@@ -16,7 +16,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from edge_vision.datatypes import Frame, Tracks
-from edge_vision.sources import KINDS, MemorySource, Sample, Source, SourceError, hide_credentials, open_source
+from edge_vision.sources import KINDS, MemorySource, Sample, Source, SourceError, hide_credentials, open_source, opencv
 from edge_vision.sources.base import Clock
 
 
@@ -205,3 +205,10 @@ def test_ffmpegs_own_messages_are_off_unless_asked_for(tmp_path: Path) -> None:
     )
     assert "cannot read" in result.stdout
     assert result.stderr == ""
+
+
+def test_opencvs_log_level_is_put_back() -> None:
+    level = opencv._levels.getLogLevel()
+    with opencv.quiet(), opencv.quiet():
+        assert opencv._levels.getLogLevel() <= min(level, 2)
+    assert opencv._levels.getLogLevel() == level
