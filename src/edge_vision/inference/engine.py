@@ -181,10 +181,12 @@ class Engine:
             kept = non_maximum_suppression(
                 boxes, scores, class_ids, thresholds.iou, thresholds.max_detections, thresholds.class_agnostic
             )
-            boxes, scores, class_ids = place.clip(place.to_source(boxes[kept])), scores[kept], class_ids[kept]
-            inside = (boxes[:, 2:] > boxes[:, :2]).all(1)
+            boxes = place.clip(place.to_source(boxes.take(kept, 0)))
+            scores, class_ids = scores.take(kept), class_ids.take(kept)
+            inside = boxes[:, 2:] > boxes[:, :2]
             if not inside.all():  # found in the padding
-                boxes, scores, class_ids = boxes[inside], scores[inside], class_ids[inside]
+                has_area = inside.all(1)
+                boxes, scores, class_ids = boxes[has_area], scores[has_area], class_ids[has_area]
         return Detections(boxes, scores, class_ids, self.labels, None, prepared.stamp, prepared.frame_id)
 
     def infer(self, frame: Frame) -> Detections:

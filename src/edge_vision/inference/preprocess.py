@@ -91,22 +91,24 @@ class Geometry:
     width: int
     height: int
     content: tuple[int, int, int, int]
-    scale: NDArray[np.float32] = field(compare=False)  # (4,): x, y, x, y
-    offset: NDArray[np.float32] = field(compare=False)  # (4,)
+    scale: NDArray[np.float64] = field(compare=False)  # (4,): x, y, x, y
+    offset: NDArray[np.float64] = field(compare=False)  # (4,)
+    limit: NDArray[np.float32] = field(compare=False)  # (4,): width, height, width, height
 
-    def to_network(self, boxes: NDArray[np.float32]) -> NDArray[np.float32]:
+    def to_network(self, boxes: NDArray) -> NDArray[np.float64]:
         """Boxes (N, 4) xyxy in source pixels, in network pixels."""
         return boxes * self.scale + self.offset
 
-    def to_source(self, boxes: NDArray[np.float32]) -> NDArray[np.float32]:
-        """Boxes (N, 4) xyxy in network pixels, in source pixels; the exact inverse of `to_network`, not clipped."""
-        return (boxes - self.offset) / self.scale
+    def to_source(self, boxes: NDArray) -> NDArray[np.float32]:
+        """Boxes (N, 4) xyxy in network pixels, in source pixels; the inverse of `to_network` up to float32's
+        rounding of the result, not clipped. (Computed in doubles: behind wide padding, float32 alone would lose
+        0.004 px.)"""
+        return ((boxes - self.offset) / self.scale).astype(np.float32)
 
     def clip(self, boxes: NDArray[np.float32]) -> NDArray[np.float32]:
         """Boxes in source pixels limited, in place, to the image."""
-        np.clip(boxes[:, ::2], 0, self.width, out=boxes[:, ::2])
-        np.clip(boxes[:, 1::2], 0, self.height, out=boxes[:, 1::2])
-        return boxes
+        np.maximum(boxes, 0, out=boxes)  # np.clip costs twice as much on a few boxes
+        return np.minimum(boxes, self.limit, out=boxes)
 
 
 def geometry(spec: InputSpec, width: int, height: int) -> Geometry:
@@ -120,9 +122,10 @@ def geometry(spec: InputSpec, width: int, height: int) -> Geometry:
     left = top = 0
     if spec.resize == "letterbox":
         left, top = (spec.width - new_width) // 2, (spec.height - new_height) // 2
-    scale = np.array([new_width / width, new_height / height] * 2, np.float32)
-    offset = np.array([left, top] * 2, np.float32)
-    return Geometry(width, height, (left, top, new_width, new_height), scale, offset)
+    scale = np.array([new_width / width, new_height / height] * 2)
+    offset = np.array([left, top] * 2, np.float64)
+    limit = np.array([width, height] * 2, np.float32)
+    return Geometry(width, height, (left, top, new_width, new_height), scale, offset, limit)
 
 
 class Preprocessor:

@@ -75,6 +75,7 @@ class OpenVinoSession:
 
     def __init__(self, openvino: Any, compiled: Any, options: SessionOptions) -> None:
         self.options = options
+        self.precision = _real_precision(openvino, compiled, options.precision)
         self.request = compiled.create_infer_request()
         self.make_tensor = openvino.Tensor
         self.inputs = tuple(_spec(port) for port in compiled.inputs)
@@ -93,12 +94,23 @@ class OpenVinoSession:
         return [self.request.get_output_tensor(index).data for index in range(len(self.outputs))]
 
     def describe(self) -> SessionDescription:
-        options = self.options
-        return SessionDescription("openvino", version(), options.device, options.precision, options.threads)
+        return SessionDescription("openvino", version(), self.options.device, self.precision, self.options.threads)
 
     def close(self) -> None:
         self.request = None
         self.bound = [None] * len(self.inputs)
+
+
+def _real_precision(openvino: Any, compiled: Any, asked: str) -> str:
+    """What the device took: a CPU without half-precision arithmetic takes f32 instead of f16 without a word."""
+    if asked not in PRECISIONS:
+        return asked  # int8 is in the file, not in the hint
+    try:
+        taken = compiled.get_property("INFERENCE_PRECISION_HINT")
+    except RuntimeError:
+        return asked  # not every device tells
+    names = {openvino.Type.f32: "fp32", openvino.Type.bf16: "bf16", openvino.Type.f16: "fp16"}
+    return next((name for kind, name in names.items() if kind == taken), asked)
 
 
 def _spec(port: Any) -> TensorSpec:

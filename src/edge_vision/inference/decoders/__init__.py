@@ -42,6 +42,9 @@ class Candidates(NamedTuple):
     class_ids: NDArray[np.int64]
 
 
+NOTHING = Candidates(np.zeros((0, 4), np.float32), np.zeros(0, np.float32), np.zeros(0, np.int64))
+"""What a decoder returns where no row reaches the threshold."""
+
 Decode = Callable[[Sequence[NDArray], float], Candidates]
 """(raw outputs of one image, least score) -> Candidates, before non-maximum suppression."""
 

@@ -14,7 +14,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from edge_vision.inference.decoders import Built, Candidates, Decode, Setup
+from edge_vision.inference.decoders import NOTHING, Built, Candidates, Decode, Setup
 from edge_vision.inference.onnx_header import TensorSpec
 
 EXPECTS = "one output [1, 5+classes, h, w], a single grid"
@@ -48,13 +48,15 @@ def grid_decoder(columns: int, rows: int, input_width: int, input_height: int) -
     def decode(outputs: Sequence[NDArray], threshold: float) -> Candidates:
         output = outputs[0][0].reshape(outputs[0].shape[1], -1)
         # No class exceeds 1, so objectness alone rules out nearly all cells.
-        index = np.flatnonzero(output[0] >= threshold ** (1 / OBJECTNESS_POWER))
-        chosen = output[:, index]
+        index = (output[0] >= threshold ** (1 / OBJECTNESS_POWER)).nonzero()[0]
+        if not len(index):
+            return NOTHING
+        chosen = output.take(index, 1)
         class_ids = chosen[5:].argmax(0)
-        best = chosen[5:][class_ids, np.arange(len(index))]
-        scores = chosen[0] ** OBJECTNESS_POWER * best**CLASS_POWER
+        scores = chosen[0] ** OBJECTNESS_POWER * chosen[5:].max(0) ** CLASS_POWER
         keep = scores >= threshold
-        index, chosen, scores, class_ids = index[keep], chosen[:, keep], scores[keep], class_ids[keep]
+        if not keep.all():
+            index, chosen, scores, class_ids = index[keep], chosen[:, keep], scores[keep], class_ids[keep]
         cell_y, cell_x = np.divmod(index, columns)
         tx, ty, tw, th = chosen[1:5]
         centre_x = (np.tanh(tx) + cell_x) * (input_width / columns)

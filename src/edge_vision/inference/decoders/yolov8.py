@@ -13,7 +13,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from edge_vision.inference.decoders import Built, Candidates, Setup
+from edge_vision.inference.decoders import NOTHING, Built, Candidates, Setup
 from edge_vision.inference.decoders.yolox import find_strides
 from edge_vision.inference.onnx_header import TensorSpec
 
@@ -44,10 +44,14 @@ def build(setup: Setup) -> Built:
 
 def decode(outputs: Sequence[NDArray], threshold: float) -> Candidates:
     output = outputs[0][0]
-    index = np.flatnonzero(output[4:].max(0) >= threshold)
-    chosen = output[:, index]  # (4 + nc, kept): whole rows of the few anchors that count
+    best = output[4:].max(0)
+    index = (best >= threshold).nonzero()[0]
+    if not len(index):
+        return NOTHING
+    chosen = output.take(index, 1)  # (4 + nc, kept): only the anchors that count
     class_ids = chosen[4:].argmax(0)
-    scores = chosen[4:][class_ids, np.arange(len(index))]
-    centres, half = chosen[:2], chosen[2:4] * 0.5
-    boxes = np.concatenate((centres - half, centres + half), 0, dtype=np.float32).T
-    return Candidates(np.ascontiguousarray(boxes), scores, class_ids)
+    half = chosen[2:4] * 0.5
+    boxes = np.empty((len(index), 4), np.float32)
+    np.subtract(chosen[:2], half, out=boxes[:, :2].T)
+    np.add(chosen[:2], half, out=boxes[:, 2:].T)
+    return Candidates(boxes, best.take(index), class_ids)

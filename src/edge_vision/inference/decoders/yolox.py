@@ -14,7 +14,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from edge_vision.inference.decoders import Built, Candidates, Decode, Setup
+from edge_vision.inference.decoders import NOTHING, Built, Candidates, Decode, Setup
 from edge_vision.inference.onnx_header import TensorSpec
 
 EXPECTS = "one output [1, N, 5+classes], N = cells of strides 8, 16, 32 (or those given in decoder_options.strides)"
@@ -26,7 +26,7 @@ OPTIONS = {
     "decoded": "true where the graph puts out boxes in pixels, false where relative to cells; measured where absent",
 }
 USUAL_STRIDES = ((8, 16, 32), (8, 16, 32, 64), (8, 16), (16, 32), (16,), (8,), (32,), (4, 8, 16), (4, 8, 16, 32))
-LARGEST_EXPONENT = 20.0  # exp(20) px is beyond any image; keeps an untrained head from overflowing
+LARGEST_EXPONENT = 9.0  # 8103 cells is beyond any image; keeps an untrained head from overflowing
 
 
 def cells(width: int, height: int, stride: int) -> tuple[int, int]:
@@ -53,12 +53,13 @@ def classes_in(outputs: Sequence[TensorSpec], input_width: int, input_height: in
 
 
 def grid(width: int, height: int, strides: Sequence[int]) -> NDArray[np.float32]:
-    """(N, 3): gx * s, gy * s and s of every row of the output."""
+    """(N, 4): gx * s, gy * s, s and ln(s / 2) of every row of the output."""
     levels = []
     for stride in strides:
         columns, rows = cells(width, height, stride)
         y, x = np.mgrid[:rows, :columns]
-        levels.append(np.stack([x * stride, y * stride, np.full_like(x, stride)], -1).reshape(-1, 3))
+        level = [x * stride, y * stride, np.full(x.shape, stride), np.full(x.shape, np.log(stride / 2))]
+        levels.append(np.stack(level, -1).reshape(-1, 4))
     return np.concatenate(levels).astype(np.float32)
 
 
@@ -98,14 +99,16 @@ def build(setup: Setup) -> Built:
     return Built(decoded_boxes if decoded else relative_boxes(table), rows.shape[1] - 5)
 
 
-def _select(rows: NDArray, threshold: float) -> tuple[NDArray[np.intp], NDArray, NDArray, NDArray]:
-    """Indices of the rows at or above the threshold, those rows, their scores and classes."""
+def _select(rows: NDArray, threshold: float) -> tuple[NDArray[np.intp], NDArray, NDArray, NDArray] | None:
+    """Indices of the rows at or above the threshold, those rows, their scores and classes; None for no rows."""
     # No class score exceeds 1, so a row whose objectness is below the threshold is out: a few rows are left to look at.
-    index = np.flatnonzero(rows[:, 4] >= threshold)
-    chosen = rows[index]
+    index = (rows[:, 4] >= threshold).nonzero()[0]
+    if not len(index):
+        return None
+    chosen = rows.take(index, 0)
     class_scores = chosen[:, 5:]
     class_ids = class_scores.argmax(1)
-    scores = class_scores[np.arange(len(index)), class_ids]
+    scores = class_scores.max(1)
     scores *= chosen[:, 4]
     keep = scores >= threshold
     if not keep.all():
@@ -113,26 +116,36 @@ def _select(rows: NDArray, threshold: float) -> tuple[NDArray[np.intp], NDArray,
     return index, chosen, scores, class_ids
 
 
-def _corners(centres: NDArray, sizes: NDArray) -> NDArray[np.float32]:
-    half = sizes * 0.5
-    return np.concatenate((centres - half, centres + half), 1, dtype=np.float32)
+def _corners(centres: NDArray, half: NDArray) -> NDArray[np.float32]:
+    boxes = np.empty((len(centres), 4), np.float32)
+    np.subtract(centres, half, out=boxes[:, :2])
+    np.add(centres, half, out=boxes[:, 2:])
+    return boxes
 
 
 def relative_boxes(table: NDArray[np.float32]) -> Decode:
     """Decoder of boxes given relative to the cells of `table`."""
 
     def decode(outputs: Sequence[NDArray], threshold: float) -> Candidates:
-        index, chosen, scores, class_ids = _select(outputs[0][0], threshold)
-        place = table[index]
-        stride = place[:, 2:]
-        centres = chosen[:, :2] * stride + place[:, :2]
-        sizes = np.exp(np.minimum(chosen[:, 2:4], LARGEST_EXPONENT)) * stride
-        return Candidates(_corners(centres, sizes), scores, class_ids)
+        selected = _select(outputs[0][0], threshold)
+        if selected is None:
+            return NOTHING
+        index, chosen, scores, class_ids = selected
+        place = table.take(index, 0)
+        centres = chosen[:, :2] * place[:, 2:3]
+        centres += place[:, :2]
+        half = np.minimum(chosen[:, 2:4], LARGEST_EXPONENT)
+        half += place[:, 3:]
+        np.exp(half, out=half)  # exp(w) s / 2
+        return Candidates(_corners(centres, half), scores, class_ids)
 
     return decode
 
 
 def decoded_boxes(outputs: Sequence[NDArray], threshold: float) -> Candidates:
     """Decoder of boxes that the graph has turned into pixels already."""
-    _, chosen, scores, class_ids = _select(outputs[0][0], threshold)
-    return Candidates(_corners(chosen[:, :2], chosen[:, 2:4]), scores, class_ids)
+    selected = _select(outputs[0][0], threshold)
+    if selected is None:
+        return NOTHING
+    _, chosen, scores, class_ids = selected
+    return Candidates(_corners(chosen[:, :2], chosen[:, 2:4] * 0.5), scores, class_ids)
