@@ -10,6 +10,9 @@ from numpy.typing import NDArray
 
 Pairs = tuple[NDArray[np.intp], NDArray[np.intp]]
 
+SMALL = 2500  # pairs; up to here the solver is faster than finding out what it need not look at
+
+_TINY = np.finfo(np.float32).tiny
 _NONE: Pairs = (np.zeros(0, np.intp), np.zeros(0, np.intp))
 
 
@@ -23,30 +26,27 @@ def iou_matrix(first: NDArray, second: NDArray, margin: NDArray | None = None) -
     Growing the boxes lets pairs that no longer touch compete by how near they are (Yang et al., Hard to Track Objects
     with Irregular Motions and Similar Appearances? Make It Easier by Buffering the Matching Space, WACV 2023).
     """
-    a = np.ascontiguousarray(first.T, dtype=np.float32)[:, :, None]
-    b = np.ascontiguousarray(second.T, dtype=np.float32)[:, None, :]
-    width = np.minimum(a[2], b[2])
-    width -= np.maximum(a[0], b[0])
-    height = np.minimum(a[3], b[3])
-    height -= np.maximum(a[1], b[1])
+    a = np.array(first.T, dtype=np.float32, order="C")[:, :, None]
+    b = np.array(second.T, dtype=np.float32, order="C")[:, None, :]
+    shared = np.minimum(a[2:], b[2:])
+    shared -= np.maximum(a[:2], b[:2])
     size_a, size_b = a[2:] - a[:2], b[2:] - b[:2]
     if margin is not None:
         grow = np.asarray(2.0 * margin.T, dtype=np.float32)[:, :, None]
-        width += grow[0]
-        height += grow[1]
+        shared += grow
         size_a = size_a + grow
         size_b = size_b + grow
-    np.maximum(width, 0.0, out=width)
-    np.maximum(height, 0.0, out=height)
-    width *= height
+    np.maximum(shared, 0.0, out=shared)
+    intersection = np.multiply(shared[0], shared[1], out=shared[0])
     union = size_a[0] * size_a[1] + size_b[0] * size_b[1]
-    union -= width
-    width /= union
-    return width
+    union -= intersection
+    np.maximum(union, _TINY, out=union)  # boxes too small for float32 have no overlap, rather than NaN
+    intersection /= union
+    return intersection
 
 
 @lru_cache(maxsize=1)
-def _solver() -> Callable[[NDArray], Pairs]:
+def _solver() -> Callable[[NDArray, bool], Pairs]:
     """SciPy's `linear_sum_assignment` (Crouse, On implementing 2D rectangular assignment algorithms, 2016).
 
     Taken from its own extension module where possible: importing all of `scipy.optimize` for one function costs
@@ -81,24 +81,29 @@ def assign(similarity: NDArray, gate: float) -> Pairs:
     similarity (M, N). The gate takes part in the optimisation (as in ``lapjv(cost_limit=...)``): a pair below it is
     worth nothing, so no good pair is given up to make a full assignment possible. Returns two (K,) arrays; exact.
     """
-    above = similarity > gate
-    rows, columns = np.nonzero(above)
-    if len(rows) == 0:
+    rows, columns = (similarity > gate).nonzero()
+    if not len(rows):
         return _NONE
-    per_row = np.bincount(rows, minlength=above.shape[0])
-    per_column = np.bincount(columns, minlength=above.shape[1])
-    contested = (per_row[rows] > 1) | (per_column[columns] > 1)
-    if not contested.any():
+    per_row = np.bincount(rows, minlength=similarity.shape[0])
+    per_column = np.bincount(columns, minlength=similarity.shape[1])
+    if per_row.max() == 1 and per_column.max() == 1:
         return rows, columns  # every candidate is the only one on both sides: nothing to decide
+    if similarity.size <= SMALL:
+        return _solve(similarity, gate)
     # Pairs without a rival are settled; only what shares a row or a column goes to the solver.
+    contested = (per_row[rows] > 1) | (per_column[columns] > 1)
     settled = ~contested
     sub_rows = np.unique(rows[contested])
     sub_columns = np.unique(columns[contested])
-    gain = similarity[np.ix_(sub_rows, sub_columns)] - gate
-    np.maximum(gain, 0.0, out=gain)
-    picked_rows, picked_columns = _solver()(-gain)
-    real = gain[picked_rows, picked_columns] > 0.0
+    picked_rows, picked_columns = _solve(similarity[sub_rows[:, None], sub_columns], gate)
     return (
-        np.concatenate([rows[settled], sub_rows[picked_rows[real]]]),
-        np.concatenate([columns[settled], sub_columns[picked_columns[real]]]),
+        np.concatenate([rows[settled], sub_rows[picked_rows]]),
+        np.concatenate([columns[settled], sub_columns[picked_columns]]),
     )
+
+
+def _solve(similarity: NDArray, gate: float) -> Pairs:
+    gain = np.maximum(similarity - gate, 0.0)
+    rows, columns = _solver()(gain, True)
+    real = gain[rows, columns] > 0.0
+    return rows[real], columns[real]

@@ -67,22 +67,22 @@ def to_corners(centred: NDArray) -> NDArray[np.float64]:
     return out
 
 
-def _size(centred: NDArray) -> NDArray[np.float64]:
-    """(N, 4) centred boxes -> (N, 1) geometric mean of the sides in px: what the noise is proportional to.
+def _variance(centred: NDArray) -> NDArray[np.float64]:
+    """(N, 4) centred boxes -> (N, 1) px²: the product of the sides, the square of the size that noise is relative to.
 
     One size for both axes, and none that an object's orientation decides: a long part lying along the belt is not
     more certain across it than along it.
     """
-    return np.sqrt(centred[:, 2:3] * centred[:, 3:4])
+    return centred[:, 2:3] * centred[:, 3:4]
 
 
 def initiate(centred: NDArray, noise: MotionNoise) -> NDArray[np.float64]:
     """State (5, N, 4) of boxes (N, 4) seen for the first time: at rest, with a velocity that is hardly known."""
     state = np.zeros((5, len(centred), 4))
-    size = _size(centred)
+    variance = _variance(centred)
     state[POSITION] = centred
-    state[VAR_POSITION] = np.square(noise.measurement * size)
-    state[VAR_VELOCITY] = np.square(noise.initial_velocity * size)
+    state[VAR_POSITION] = noise.measurement**2 * variance
+    state[VAR_VELOCITY] = noise.initial_velocity**2 * variance
     return state
 
 
@@ -91,7 +91,7 @@ def predict(state: NDArray[np.float64], dt: float, noise: MotionNoise) -> None:
     if dt == 0.0 or state.shape[1] == 0:
         return
     position, velocity, var_position, covariance, var_velocity = state
-    variance = np.square(_size(position))
+    variance = _variance(position)
     agility = noise.agility * noise.agility * dt
     drift = noise.drift * noise.drift * dt
     position += velocity * dt
@@ -105,19 +105,23 @@ def predict(state: NDArray[np.float64], dt: float, noise: MotionNoise) -> None:
 def correct(
     state: NDArray[np.float64], rows: NDArray[np.intp], centred: NDArray[np.float64], noise: MotionNoise
 ) -> None:
-    """Kalman update, in place, of the tracks ``rows`` (M,) with the boxes ``centred`` (M, 4) found for them."""
+    """Kalman update, in place, of the tracks ``rows`` (M,), distinct and ascending, with ``centred`` (M, 4) boxes."""
     if not len(rows):
         return
-    position, velocity, var_position, covariance, var_velocity = part = state[:, rows]
-    measured = np.square(noise.measurement * _size(position))
-    gain = var_position / (var_position + measured)
-    velocity_gain = covariance / (var_position + measured)
+    every = len(rows) == state.shape[1]  # being distinct and ascending, all tracks: no need to gather and scatter
+    part = state if every else state[:, rows]
+    position, velocity, var_position, covariance, var_velocity = part
     surprise = centred - position
+    uncertain = 1.0 / (var_position + noise.measurement**2 * _variance(position))
+    gain = var_position * uncertain
+    velocity_gain = covariance * uncertain
     position += gain * surprise
     velocity += velocity_gain * surprise
     var_velocity -= velocity_gain * covariance
-    keep = 1.0 - gain
-    covariance *= keep
-    var_position *= keep
-    np.maximum(position[:, 2:], MIN_SIZE, out=position[:, 2:])
-    state[:, rows] = part
+    np.subtract(1.0, gain, out=gain)
+    covariance *= gain
+    var_position *= gain
+    sides = position[:, 2:]
+    np.maximum(sides, MIN_SIZE, out=sides)
+    if not every:
+        state[:, rows] = part
