@@ -1,0 +1,1 @@
+"""The command `edge_vision`: one file a subcommand."""

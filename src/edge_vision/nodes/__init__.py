@@ -1,0 +1,1 @@
+"""One thin file a node: parameters, topics, one call into a room."""

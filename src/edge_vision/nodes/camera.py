@@ -1,0 +1,180 @@
+"""Frames from a source, at their own pace or as fast as the consumers take them."""
+
+from __future__ import annotations
+
+import threading
+import traceback
+from dataclasses import dataclass, replace
+
+from edge_vision.calibration.camera_info_file import read_camera_info, size_mismatch
+from edge_vision.datatypes import NS_PER_S, CameraInfo, Frame, Tracks
+from edge_vision.ros.node import VisionNode
+from edge_vision.ros.parameters import NodeParameters, parameter
+from edge_vision.sources import Pacer, Reconnecting, Sample, SourceError, open_source
+
+
+@dataclass(frozen=True)
+class CameraParameters(NodeParameters):
+    source: str = parameter(
+        "sim://conveyor",
+        "Where frames come from: sim://conveyor?..., a video file, an image folder or glob, /dev/video0, "
+        "rtsp:// or http:// URL, gst:// pipeline.",
+        read_only=True,
+    )
+    width: int = parameter(
+        0, "Width of the frames in pixels, 0 for the source's own.", range=(0, 16384), read_only=True
+    )
+    height: int = parameter(
+        0, "Height of the frames in pixels, 0 for the source's own.", range=(0, 16384), read_only=True
+    )
+    fps: float = parameter(0.0, "Frames per second, 0 for the source's own rate.", range=(0.0, 1000.0), read_only=True)
+    frame_id: str = parameter("camera_optical_frame", "frame_id of the images (REP 103).", read_only=True)
+    camera_info: str = parameter("", "camera_info YAML of the camera; empty: what the source knows.", read_only=True)
+    pace: str = parameter(
+        "real_time",
+        "Recorded sources: real_time by their stamps, or fast as their consumers take them (these need input_mode every).",
+        choices=("real_time", "fast"),
+        read_only=True,
+    )
+    loop: bool = parameter(False, "Begin recorded sources anew at their end.", read_only=True)
+    duration: float = parameter(
+        0.0, "Stop after this many seconds of header time, 0 for never.", range=(0.0, 1e9), read_only=True
+    )
+    exit_at_end: bool = parameter(False, "End the process when the source ends.", read_only=True)
+
+
+class CameraNode(VisionNode[CameraParameters]):
+    """source -> image_raw, camera_info and, from the simulation, ground_truth."""
+
+    parameters_type = CameraParameters
+    expected_errors = (*VisionNode.expected_errors, SourceError)
+
+    def configure(self) -> None:
+        p = self.parameters
+        self._thread: threading.Thread | None = None
+        self._connect()
+        self._file_info = read_camera_info(p.camera_info, frame_id=p.frame_id) if p.camera_info else None
+        self.frames = self.publisher(Frame, "image_raw")
+        self.infos = self.publisher(CameraInfo, "camera_info", counted=False)
+        self.truth = self.publisher(Tracks, "ground_truth", counted=False)
+
+    def _connect(self) -> None:
+        self._stopping = threading.Event()
+        self._source = Reconnecting(self._open, on_event=self._on_event, stop=self._stopping)
+        self._source.connect()  # what no retry can mend ends here
+
+    def activate(self) -> None:
+        if self._stopping.is_set():  # active before
+            self._connect()
+        self._source_warnings = 0
+        self._thread = threading.Thread(target=self._capture, name="capture", daemon=True)
+        self._thread.start()
+
+    def deactivate(self) -> None:
+        self._stopping.set()
+        self._source.close()
+        if self._thread is not None and self._thread is not threading.current_thread():
+            self._thread.join(timeout=6.0)
+
+    def cleanup(self) -> None:
+        self._source.close()
+
+    def idle(self) -> bool:
+        return True  # a source has nothing to finish
+
+    def status(self) -> dict[str, str]:
+        if not hasattr(self, "_source"):
+            return {}
+        return {"source": self._source.description, "times lost": str(self._source.losses)}
+
+    def _open(self):  # type: ignore[no-untyped-def]
+        p = self.parameters
+        return open_source(
+            p.source, width=p.width, height=p.height, fps=p.fps, loop=p.loop, frame_id=p.frame_id, start_stamp=0
+        )
+
+    def _on_event(self, level: str, message: str) -> None:
+        # rclpy ties a severity to the line of code that logs, so each needs its own.
+        if level == "warning":
+            self.get_logger().warning(message)
+            self.set_problem(message)
+        else:
+            self.get_logger().info(message)
+            self.set_problem(None)
+
+    def _capture(self) -> None:
+        """The capture thread."""
+        why = "the source has ended"
+        code = 0
+        try:
+            why = self._play() or why
+        except SourceError as error:
+            self.get_logger().error(str(error))
+            self.set_problem(str(error))
+            why, code = "the source has failed", 1
+        except Exception as error:
+            self.get_logger().error(f"capture failed: {type(error).__name__}: {error}\n{traceback.format_exc()}")
+            self.set_problem(str(error))
+            why, code = "capture has failed", 1
+        self._log_warnings()
+        if not self._stopping.is_set():
+            self.get_logger().info(why)
+            if self.parameters.exit_at_end:
+                self.container.finish(why, code)
+
+    def _play(self) -> str | None:
+        p = self.parameters
+        pacer = Pacer(stop=self._stopping) if p.pace == "real_time" else None
+        offset = first = None
+        while not self._stopping.is_set():
+            with self.stage("read"):
+                sample = self._source.read()
+            if sample is None:
+                return None
+            live = self._source.live
+            if not live:
+                if pacer is not None and not pacer.wait(sample.frame.stamp):
+                    return None
+                # Recordings have stamps of their own from 0 on: they begin now.
+                offset = self.now_ns() - sample.frame.stamp if offset is None else offset
+                sample = _shifted(sample, offset)
+            first = sample.frame.stamp if first is None else first
+            if p.duration and sample.frame.stamp - first >= p.duration * NS_PER_S:
+                return f"{p.duration:g} s are over"
+            self._publish(sample)
+        return None
+
+    def _publish(self, sample: Sample) -> None:
+        frame = sample.frame
+        self.input_rate.tick()
+        info = self._info_for(frame)
+        with self.stage("publish"):
+            if sample.truth is not None:
+                self.truth.publish(sample.truth)
+            self.frames.publish(frame)
+            if info is not None:
+                self.infos.publish(replace(info, stamp=frame.stamp, frame_id=frame.frame_id))
+        self._newest_stamp = frame.stamp
+        self._log_warnings()
+
+    def _info_for(self, frame: Frame) -> CameraInfo | None:
+        info = self._file_info or self._source.camera_info()
+        if info is None:
+            return None
+        mismatch = size_mismatch(info, frame.width, frame.height)
+        if mismatch:
+            self.warn_once(f"camera_info is not published: {mismatch}")
+            return None
+        return info
+
+    def _log_warnings(self) -> None:
+        warnings = self._source.warnings
+        for text in warnings[self._source_warnings :]:
+            self.get_logger().warning(text)
+        self._source_warnings = len(warnings)
+
+
+def _shifted(sample: Sample, offset: int) -> Sample:
+    stamp = sample.frame.stamp + offset
+    truth = None if sample.truth is None else replace(sample.truth, stamp=stamp)
+    return Sample(replace(sample.frame, stamp=stamp), truth)

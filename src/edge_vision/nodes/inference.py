@@ -1,0 +1,151 @@
+"""Frames in, detections out: runs a model on the best backend that the hardware has."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+from edge_vision.datatypes import Detections, Frame, LabelInfo
+from edge_vision.inference import Engine, InferenceError, load_bundle
+from edge_vision.paths import share_directory
+from edge_vision.ros import adapters, qos
+from edge_vision.ros.node import VisionNode
+from edge_vision.ros.parameters import NodeParameters, parameter
+
+
+@dataclass(frozen=True)
+class InferenceParameters(NodeParameters):
+    model: str = parameter(
+        "conveyor_parts", "Model bundle (folder or model.yaml), .onnx file, or name of a bundled model."
+    )
+    decoder: str = parameter("", "Decoder of a bare .onnx file; empty: recognised from its outputs.")
+    hardware: str = parameter(
+        "auto",
+        "Hardware profile, which orders the backends; auto: what the machine is.",
+        choices=("auto", "cpu", "intel", "jetson", "nvidia", "raspberry_pi"),
+    )
+    backend: str = parameter(
+        "auto",
+        "Inference backend; auto: the first of the hardware profile that runs the model.",
+        choices=("auto", "onnxruntime", "openvino", "tensorrt", "litert", "ncnn", "opencv", "tvm"),
+    )
+    device: str = parameter("auto", "Device of the backend, e.g. cpu, gpu; auto: the backend's best.")
+    precision: str = parameter(
+        "auto", "Arithmetic of the model; auto: the profile's.", choices=("auto", "fp32", "fp16", "bf16", "int8")
+    )
+    threads: int = parameter(
+        0, "CPU threads of the backend, 0 for the profile's rule (cores - 1, at most 4).", range=(0, 256)
+    )
+    score_threshold: float = parameter(-1.0, "Least score of a detection, -1 for the model's own.", range=(-1.0, 1.0))
+    iou_threshold: float = parameter(
+        -1.0, "Overlap from which the weaker box goes (NMS), -1 for the model's own.", range=(-1.0, 1.0)
+    )
+    max_detections: int = parameter(0, "Most detections an image, 0 for the model's own.", range=(0, 10000))
+    classes: str = parameter("", "Names or numbers of the classes to report, separated by commas; empty: all.")
+    image_transport: str = parameter(
+        "raw",
+        "raw: sensor_msgs/Image on image_raw; compressed: CompressedImage on image_raw/compressed.",
+        choices=("raw", "compressed"),
+        read_only=True,
+    )
+
+
+# Parameters that the running engine takes over; any other change loads a new engine.
+_LIVE = ("score_threshold", "iou_threshold", "max_detections", "classes")
+
+
+class InferenceNode(VisionNode[InferenceParameters]):
+    """image_raw -> detections; label_info says once what the class ids mean."""
+
+    parameters_type = InferenceParameters
+    expected_errors = (*VisionNode.expected_errors, InferenceError)
+
+    def configure(self) -> None:
+        self.engine = self._load(self.parameters)
+        self.detections = self.publisher(Detections, "detections")
+        self.label_info = self.publisher(LabelInfo, "label_info", profile=qos.LATCHED, counted=False)
+        adapter = adapters.COMPRESSED_IMAGE if self.parameters.image_transport == "compressed" else adapters.IMAGE
+        self.subscription(Frame, "image_raw", self.infer, adapter=adapter)
+        self._preprocess, self._run = self.stage("preprocess"), self.stage("run")
+        self._postprocess, self._publish = self.stage("postprocess"), self.stage("publish")
+
+    def activate(self) -> None:
+        self._announce()
+
+    def cleanup(self) -> None:
+        if hasattr(self, "engine"):
+            self.engine.close()
+
+    def infer(self, frame: Frame) -> None:
+        engine = self.engine  # one engine for the whole frame, whatever is switched meanwhile
+        with self._preprocess:
+            prepared = engine.preprocess(frame)
+        with self._run:
+            raw = engine.run(prepared)
+        with self._postprocess:
+            detections = engine.postprocess(raw, prepared)
+        with self._publish:
+            self.detections.publish(detections)
+
+    def reconfigure(self, new: InferenceParameters) -> None:
+        if not hasattr(self, "engine"):
+            return  # not configured yet: configure takes the new values
+        frozen = {name: getattr(self.parameters, name) for name in _LIVE}
+        if replace(new, **frozen) == self.parameters:
+            self._set_thresholds(self.engine, new)
+        else:
+            # The new model is loaded and warm before the old one goes; should it fail, the old one stays.
+            old, self.engine = self.engine, self._load(new)
+            del old  # closed when the frame in work lets go of it
+        if self.active:
+            self._announce()
+
+    def status(self) -> dict[str, str]:
+        if not hasattr(self, "engine"):
+            return {}
+        description = self.engine.description
+        return {
+            "model": description.model,
+            "backend": f"{description.backend} {description.runtime_version}",
+            "device": description.device,
+            "precision": description.precision,
+            "threads": str(description.threads),
+            "hardware": description.hardware,
+            "chosen because": description.reason,
+            **{f"not {name}": why for name, why in description.rejected},
+        }
+
+    def _load(self, p: InferenceParameters) -> Engine:
+        bundle = load_bundle(_model_path(p.model), decoder=p.decoder or None)
+        engine = Engine.load(
+            bundle,
+            backend=p.backend,
+            device=p.device,
+            precision=p.precision,
+            threads=p.threads,
+            hardware=p.hardware,
+        )
+        self._set_thresholds(engine, p)
+        self.get_logger().info(str(engine.description))
+        return engine
+
+    @staticmethod
+    def _set_thresholds(engine: Engine, p: InferenceParameters) -> None:
+        own = engine.bundle.thresholds
+        names = [name.strip() for name in p.classes.split(",") if name.strip()]
+        engine.set_thresholds(
+            score=own.score if p.score_threshold < 0 else p.score_threshold,
+            iou=own.iou if p.iou_threshold < 0 else p.iou_threshold,
+            max_detections=p.max_detections or own.max_detections,
+            classes=[int(name) if name.isdigit() else name for name in names],
+        )
+
+    def _announce(self) -> None:
+        self.label_info.publish(LabelInfo(self.engine.labels, self.engine.thresholds.score))
+
+
+def _model_path(model: str) -> Path:
+    """A path as it is; a bare name is looked for among the bundled models."""
+    path = Path(model).expanduser()
+    bundled = share_directory() / "models" / model
+    return bundled if not path.exists() and "/" not in model and bundled.exists() else path

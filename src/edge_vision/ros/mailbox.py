@@ -1,0 +1,103 @@
+"""Where an input waits for the thread of its node.
+
+A mailbox belongs to one node's event queue: it puts itself there when it has something, and the node's worker takes it
+out. `queue.SimpleQueue` is C, so a hand-over between threads is a reference and one wake-up.
+"""
+
+from __future__ import annotations
+
+import threading
+from collections import deque
+from collections.abc import Callable
+from queue import SimpleQueue
+from typing import Any
+
+EMPTY = object()
+
+
+class Latest:
+    """Holds the newest item only; an item replaced before it was taken counts as dropped."""
+
+    def __init__(self, events: SimpleQueue, callback: Callable[[Any], None]):
+        self._events = events
+        self.callback = callback
+        self._lock = threading.Lock()
+        self._item: Any = EMPTY
+        self.dropped = 0
+
+    def offer(self, item: Any) -> None:
+        with self._lock:
+            waiting = self._item is not EMPTY
+            self._item = item
+            if waiting:
+                self.dropped += 1
+                return
+        self._events.put(self)
+
+    def take(self) -> Any:
+        with self._lock:
+            item, self._item = self._item, EMPTY
+        return item
+
+    def done(self) -> None:
+        """The item taken last has been dealt with."""
+
+    def open(self) -> None:
+        """Begins empty."""
+
+    def close(self) -> None:
+        self.take()
+
+    def __len__(self) -> int:
+        return int(self._item is not EMPTY)
+
+
+class Every:
+    """Holds items in order; `offer` waits while `depth` of them are not dealt with (back-pressure).
+
+    Offered by a thread that must not wait (`wait=False`, the ROS executor), the newest item is dropped when full.
+    """
+
+    def __init__(self, events: SimpleQueue, callback: Callable[[Any], None], depth: int = 4):
+        self._events = events
+        self.callback = callback
+        self._items: deque[Any] = deque()
+        self._depth = depth
+        self._free = threading.Semaphore(depth)
+        self._closed = False
+        self.dropped = 0
+
+    def offer(self, item: Any, wait: bool = True) -> None:
+        if not self._free.acquire(blocking=wait):
+            self.dropped += 1
+            return
+        if self._closed:
+            self._free.release()
+            return
+        self._items.append(item)
+        self._events.put(self)
+
+    def take(self) -> Any:
+        try:
+            return self._items.popleft()
+        except IndexError:
+            return EMPTY
+
+    def done(self) -> None:
+        self._free.release()
+
+    def close(self) -> None:
+        """Drops what waits and lets go of whoever waits to offer."""
+        self._closed = True
+        self._items.clear()
+        self._free.release(64)
+
+    def open(self) -> None:
+        self._closed = False
+        self._free = threading.Semaphore(self._depth)
+
+    def __len__(self) -> int:
+        return len(self._items)
+
+
+Mailbox = Latest | Every

@@ -1,0 +1,368 @@
+"""The base of every node: lifecycle, parameters, mailboxes and their thread, drops, timing, diagnostics.
+
+A node says what it subscribes and publishes in `configure` and what it does with an input in a callback; the rest is
+here. Callbacks run on the node's own worker thread, one at a time, so a node needs no locks.
+"""
+
+from __future__ import annotations
+
+import math
+import threading
+import time
+import traceback
+from collections.abc import Callable
+from queue import SimpleQueue
+from typing import TYPE_CHECKING, Any, ClassVar, Generic, TypeVar
+
+from diagnostic_msgs.msg import DiagnosticArray
+from rcl_interfaces.msg import SetParametersResult
+from rclpy.lifecycle import LifecycleNode, LifecycleState, TransitionCallbackReturn
+from rclpy.parameter import Parameter
+from rclpy.qos import QoSProfile
+
+from edge_vision.datatypes import NS_PER_S, Frame, NodeStats
+from edge_vision.ros import adapters, diagnostics, parameters, qos
+from edge_vision.ros.mailbox import EMPTY, Every, Latest
+from edge_vision.ros.parameters import NodeParameters
+from edge_vision.ros.statistics import Rate, Stage
+from edge_vision.ros.transport import Bus, Publisher, Subscription
+
+if TYPE_CHECKING:
+    from edge_vision.ros.container import Container
+
+P = TypeVar("P", bound=NodeParameters)
+T = TypeVar("T")
+
+_REPEAT_AFTER_S = 10.0  # the same complaint is logged again after this long at the earliest
+_SILENT_AFTER_S = 3.0  # no input for this long is worth a warning
+
+
+class Unusable(Exception):
+    """What the user asked for cannot be done; the text says why and what to do. Shown without a traceback."""
+
+
+class VisionNode(LifecycleNode, Generic[P]):
+    """See the module; subclasses set `parameters_type` and override the hooks they need."""
+
+    parameters_type: ClassVar[type[NodeParameters]] = NodeParameters
+    #: errors of the rooms that say all there is to say to the user
+    expected_errors: ClassVar[tuple[type[Exception], ...]] = (Unusable, ValueError, OSError)
+
+    def __init__(self, name: str, container: Container):
+        super().__init__(name)
+        self.container = container
+        self.bus: Bus = container.bus
+        self.active = False
+        self.input_rate, self.output_rate = Rate(), Rate()
+        self._events: SimpleQueue = SimpleQueue()
+        self._worker: threading.Thread | None = None
+        self._busy = False
+        self._publishers_: list[Publisher] = []
+        self._subscriptions_: list[Subscription] = []
+        self._stages: dict[str, Stage] = {}
+        self._drops = self._rejected = 0
+        self._newest_stamp: int | None = None
+        self._complaints: dict[str, float] = {}
+        self._problem: str | None = None
+        self.parameters: P = self._declare()
+        self.add_on_set_parameters_callback(self._on_parameters)
+        self._diagnostics = self.create_publisher(DiagnosticArray, "/diagnostics", 10)
+        self._statistics = Publisher(self, adapters.NODE_STATS, "node_stats", qos.RESULT, self.bus)
+        self._timer = self.create_timer(1.0, self._report)
+
+    # --- hooks -------------------------------------------------------------------------------------------------------
+
+    def configure(self) -> None:
+        """Create publishers, subscriptions and what the work needs. Raise Unusable (or a room's error) to refuse."""
+
+    def activate(self) -> None:
+        """The inputs are about to flow."""
+
+    def deactivate(self) -> None:
+        """The inputs have stopped, the worker has ended."""
+
+    def cleanup(self) -> None:
+        """Let go of what `configure` made (publishers and subscriptions go by themselves)."""
+
+    def reconfigure(self, new: P) -> None:
+        """Parameters change live: take them over, or raise ValueError to refuse all of them."""
+
+    def every_second(self) -> None:
+        """Called about once a second on the executor's thread while the node is active."""
+
+    def status(self) -> dict[str, str]:
+        """What the node adds to its diagnostics."""
+        return {}
+
+    # --- what a node uses --------------------------------------------------------------------------------------------
+
+    def publisher(
+        self,
+        datatype: type[T],
+        topic: str,
+        *,
+        adapter: adapters.Adapter | None = None,
+        profile: QoSProfile | None = None,
+        counted: bool = True,
+    ) -> Publisher[T]:
+        """A publisher of `datatype` on a relative topic; call in `configure`.
+
+        counted: whether the topic is the node's output for its rate.
+        """
+        chosen = adapter or adapters.DEFAULT[datatype]
+        publisher = Publisher(
+            self, chosen, topic, profile or (qos.IMAGE_OUTPUT if datatype is Frame else qos.RESULT), self.bus, counted
+        )
+        self._publishers_.append(publisher)
+        return publisher
+
+    def subscription(
+        self,
+        datatype: type[T],
+        topic: str,
+        callback: Callable[[T], None],
+        *,
+        adapter: adapters.Adapter | None = None,
+        profile: QoSProfile | None = None,
+        every: bool | None = None,
+        counted: bool = True,
+    ) -> Subscription[T]:
+        """A subscription whose callback runs on the worker thread; call in `configure`.
+
+        every: take each input rather than the newest; by default frames follow `input_mode`, results are all taken.
+        counted: whether the topic is the node's input for rates, drops and age.
+        """
+        chosen = adapter or adapters.DEFAULT[datatype]
+        if every is None:
+            every = datatype is not Frame or self.parameters.input_mode == "every"
+        if profile is None:
+            profile = qos.RESULT if datatype is not Frame else qos.EVERY_IMAGE_INPUT if every else qos.IMAGE_INPUT
+        depth = 4 if datatype is Frame else 32
+        mailbox = Every(self._events, callback, depth) if every else Latest(self._events, callback)
+        subscription = Subscription(self, chosen, topic, profile, mailbox, self.bus, counted)
+        self._subscriptions_.append(subscription)
+        return subscription
+
+    def stage(self, name: str) -> Stage:
+        """Times a stage of the work: ``with self.stage("track"): ...``"""
+        stage = self._stages.get(name)
+        if stage is None:
+            stage = self._stages[name] = Stage(name)
+        return stage
+
+    def reject(self, why: str) -> None:
+        """An input cannot be used: counted, logged once (and again when it goes on), nothing else is lost."""
+        self._rejected += 1
+        self._complain(why, self.get_logger().error)
+
+    def warn_once(self, text: str) -> None:
+        self._complain(text, self.get_logger().warning)
+
+    def set_problem(self, text: str | None) -> None:
+        """What is wrong for as long as it is: shown in the diagnostics as an error; None when it is over."""
+        self._problem = text
+
+    def count_drop(self) -> None:
+        self._drops += 1
+
+    def now_ns(self) -> int:
+        return self.get_clock().now().nanoseconds
+
+    # --- called by the transport -------------------------------------------------------------------------------------
+
+    def received(self, subscription: Subscription, item: Any) -> None:
+        if subscription.counted:
+            self.input_rate.tick()
+            self._newest_stamp = item.stamp
+
+    def warn_incompatible(self, topic: str, verb: str, peer_kind: str, peers: list[str], event: Any) -> None:
+        policy = getattr(event, "last_policy_kind", None)
+        named = ", ".join(sorted(set(peers))) or "unknown"
+        self.get_logger().warning(
+            f"QoS mismatch on {topic}: {self.get_name()} {verb} it, but not all of its {peer_kind} ({named}) fit "
+            f"({getattr(policy, 'name', policy)}). Nothing flows between the two: set qos_overrides.{topic}.* on "
+            "one of them"
+        )
+
+    # --- life --------------------------------------------------------------------------------------------------------
+
+    def start(self) -> bool:
+        """Configures the node and activates it; False where that failed (the log says why)."""
+        return self.start_configure() and self.start_activate()
+
+    def start_configure(self) -> bool:
+        return self.trigger_configure() == TransitionCallbackReturn.SUCCESS
+
+    def start_activate(self) -> bool:
+        return self.trigger_activate() == TransitionCallbackReturn.SUCCESS
+
+    def on_configure(self, state: LifecycleState) -> TransitionCallbackReturn:
+        if self._guarded("configure", self.configure):
+            return TransitionCallbackReturn.SUCCESS
+        self._release()
+        return TransitionCallbackReturn.FAILURE
+
+    def on_activate(self, state: LifecycleState) -> TransitionCallbackReturn:
+        self.active = True
+        if self._subscriptions_:
+            self._worker = threading.Thread(target=self._work, name=self.get_name(), daemon=True)
+            self._worker.start()
+        if not self._guarded("activate", self.activate):
+            self._stop_worker()
+            return TransitionCallbackReturn.FAILURE
+        for subscription in self._subscriptions_:
+            subscription.open()
+        return TransitionCallbackReturn.SUCCESS
+
+    def on_deactivate(self, state: LifecycleState) -> TransitionCallbackReturn:
+        self._stop()
+        return TransitionCallbackReturn.SUCCESS
+
+    def on_cleanup(self, state: LifecycleState) -> TransitionCallbackReturn:
+        self._guarded("clean up", self.cleanup)
+        self._release()
+        return TransitionCallbackReturn.SUCCESS
+
+    def on_shutdown(self, state: LifecycleState) -> TransitionCallbackReturn:
+        if self.active:
+            self._stop()
+        self._guarded("clean up", self.cleanup)
+        self._release()
+        return TransitionCallbackReturn.SUCCESS
+
+    def on_error(self, state: LifecycleState) -> TransitionCallbackReturn:
+        return self.on_shutdown(state)
+
+    def end(self) -> None:
+        """The process ends: lets go of everything that `configure` made."""
+        self._guarded("clean up", self.cleanup)
+        self._release()
+
+    def idle(self) -> bool:
+        """Nothing waits and nothing is being worked on."""
+        return not self._busy and not any(len(s.mailbox) for s in self._subscriptions_)
+
+    def _stop(self) -> None:
+        for subscription in self._subscriptions_:
+            subscription.close()
+        self._stop_worker()
+        self._guarded("deactivate", self.deactivate)
+
+    def _stop_worker(self) -> None:
+        self.active = False
+        if self._worker is not None:
+            self._events.put(None)
+            self._worker.join(timeout=5.0)
+            self._worker = None
+
+    def _release(self) -> None:
+        for publisher in self._publishers_:
+            publisher.close()
+        self._publishers_.clear()
+        self._subscriptions_.clear()
+
+    def _work(self) -> None:
+        """The worker thread: one input after the other, in the order of their coming."""
+        while True:
+            mailbox = self._events.get()
+            if mailbox is None:
+                return
+            item = mailbox.take()
+            if item is EMPTY:
+                continue
+            self._busy = True
+            try:
+                mailbox.callback(item)
+            except self.expected_errors as error:
+                self.reject(str(error))
+            except Exception as error:  # whatever one input does, the node goes on with the next
+                self.reject(f"{type(error).__name__}: {error}\n{traceback.format_exc()}")
+            finally:
+                self._busy = False
+                mailbox.done()
+
+    def _guarded(self, what: str, hook: Callable[[], None]) -> bool:
+        try:
+            hook()
+        except self.expected_errors as error:
+            self.get_logger().error(f"cannot {what}: {error}")
+            self._problem = str(error)
+            return False
+        except Exception as error:
+            self.get_logger().error(f"cannot {what}: {type(error).__name__}: {error}\n{traceback.format_exc()}")
+            self._problem = str(error)
+            return False
+        if what in ("configure", "activate"):
+            self._problem = None
+        return True
+
+    # --- parameters --------------------------------------------------------------------------------------------------
+
+    def _declare(self) -> P:
+        kind: Any = self.parameters_type
+        try:
+            return parameters.declare(self, kind)
+        except ValueError as error:
+            raise Unusable(f"{self.get_fully_qualified_name()}: parameter {error}") from None
+
+    def _on_parameters(self, updates: list[Parameter]) -> SetParametersResult:
+        try:
+            new = parameters.changed(self.parameters, updates)
+            if new != self.parameters:
+                self.reconfigure(new)
+                self.parameters = new
+        except self.expected_errors as error:
+            return SetParametersResult(successful=False, reason=str(error))
+        except Exception as error:
+            self.get_logger().error(f"parameters refused:\n{traceback.format_exc()}")
+            return SetParametersResult(successful=False, reason=f"{type(error).__name__}: {error}")
+        return SetParametersResult(successful=True)
+
+    # --- once a second -----------------------------------------------------------------------------------------------
+
+    def statistics(self) -> NodeStats:
+        """How the node fares now."""
+        name = self.get_name()
+        latencies = [stage.latency(name) for stage in tuple(self._stages.values())]
+        age = math.nan if self._newest_stamp is None else (self.now_ns() - self._newest_stamp) / NS_PER_S
+        return NodeStats(
+            name,
+            self.input_rate.value(),
+            self.output_rate.value(),
+            self.input_rate.total,
+            self.output_rate.total,
+            self._drops + sum(s.mailbox.dropped for s in self._subscriptions_ if s.counted),
+            self._rejected,
+            age,
+            tuple(latency for latency in latencies if latency is not None),
+            self.now_ns(),
+        )
+
+    def _report(self) -> None:
+        stats = self.statistics()
+        message = diagnostics.make(
+            self.get_fully_qualified_name(), stats, self.status(), self._problem, self._waiting(), self.active
+        )
+        message.header.stamp = self.get_clock().now().to_msg()
+        self._diagnostics.publish(message)
+        self._statistics.publish(stats)
+        if self.active:
+            for subscription in self._subscriptions_:
+                subscription.check()
+            self.every_second()
+
+    def _waiting(self) -> bool:
+        """Whether an active node has had no input for too long."""
+        return (
+            self.active
+            and any(s.counted for s in self._subscriptions_)
+            and self.input_rate.silent_s() > _SILENT_AFTER_S
+        )
+
+    def _complain(self, text: str, log: Callable[[str], Any]) -> None:
+        now = time.monotonic()
+        if now - self._complaints.get(text, -math.inf) >= _REPEAT_AFTER_S:
+            if len(self._complaints) > 64:
+                self._complaints.clear()
+            self._complaints[text] = now
+            log(text)

@@ -1,0 +1,252 @@
+"""Typed publishers and subscriptions: an object reference inside a process, a message to everybody else.
+
+Within one process a publisher hands its object to the mailboxes of the subscriptions on the same resolved topic. A
+subscription that has a publisher in its own process has no ROS side (it would get everything twice); it gets one as
+soon as that publisher goes. A message is built only while somebody outside the process subscribes.
+"""
+
+from __future__ import annotations
+
+import threading
+import time
+from collections import OrderedDict
+from typing import TYPE_CHECKING, Any, Generic, TypeVar
+
+from rclpy.event_handler import PublisherEventCallbacks, SubscriptionEventCallbacks
+from rclpy.qos import QoSProfile
+
+from edge_vision.datatypes import Frame
+from edge_vision.ros import qos
+from edge_vision.ros.adapters import Adapter, BadMessage
+from edge_vision.ros.mailbox import Every, Mailbox
+from edge_vision.ros.shared_frames import SharedFrameInput, SharedFrameOutput
+
+if TYPE_CHECKING:
+    from edge_vision.ros.node import VisionNode
+
+T = TypeVar("T")
+
+
+class Bus:
+    """Who publishes and who subscribes in this process, by resolved topic."""
+
+    def __init__(self) -> None:
+        self._lock = threading.RLock()
+        self._publishers: dict[str, list[Publisher]] = {}
+        self._subscriptions: dict[str, list[Subscription]] = {}
+        # When the newest frames were published here, by stamp: latency is measured from there.
+        self._births: OrderedDict[int, int] = OrderedDict()
+
+    def add_publisher(self, publisher: Publisher) -> None:
+        with self._lock:
+            self._publishers.setdefault(publisher.topic, []).append(publisher)
+            self._rewire(publisher.topic)
+
+    def remove_publisher(self, publisher: Publisher) -> None:
+        with self._lock:
+            self._publishers[publisher.topic].remove(publisher)
+            self._rewire(publisher.topic)
+
+    def add_subscription(self, subscription: Subscription) -> None:
+        with self._lock:
+            self._subscriptions.setdefault(subscription.topic, []).append(subscription)
+            self._rewire(subscription.topic)
+
+    def remove_subscription(self, subscription: Subscription) -> None:
+        with self._lock:
+            self._subscriptions[subscription.topic].remove(subscription)
+            self._rewire(subscription.topic)
+
+    def _rewire(self, topic: str) -> None:
+        publishers = self._publishers.get(topic, [])
+        subscriptions = self._subscriptions.get(topic, [])
+        for subscription in subscriptions:
+            subscription.listen_to_ros(not publishers)
+        for publisher in publishers:
+            publisher.local = tuple(s for s in subscriptions if s.datatype is publisher.datatype)
+
+    def publishes(self, topic: str) -> int:
+        """Publishers on the topic in this process."""
+        return len(self._publishers.get(topic, ()))
+
+    def born(self, stamp: int) -> None:
+        """A frame with this stamp is being published now."""
+        self._births[stamp] = time.perf_counter_ns()
+        if len(self._births) > 256:
+            self._births.popitem(last=False)
+
+    def age_ns(self, stamp: int) -> int | None:
+        """Nanoseconds since the frame with this stamp was published in this process; None where it was not."""
+        birth = self._births.get(stamp)
+        return None if birth is None else time.perf_counter_ns() - birth
+
+
+class Publisher(Generic[T]):
+    """Publishes objects of one datatype on one topic."""
+
+    def __init__(
+        self, node: VisionNode, adapter: Adapter[T], topic: str, profile: QoSProfile, bus: Bus, counted: bool = False
+    ):
+        self._node = node
+        self._bus = bus
+        self._adapter = adapter
+        self._counted = counted
+        self.datatype = adapter.datatype
+        self.topic = node.resolve_topic_name(topic)
+        self.local: tuple[Subscription, ...] = ()
+        self._ros = node.create_publisher(
+            adapter.message_type,
+            topic,
+            profile,
+            qos_overriding_options=qos.OVERRIDES,
+            event_callbacks=PublisherEventCallbacks(incompatible_qos=self._incompatible, use_default_callbacks=False),
+        )
+        self._shared = SharedFrameOutput(node, topic) if adapter.datatype is Frame else None
+        # A latched message must reach those who come later, so it is always published.
+        self._always = profile.durability == qos.LATCHED.durability
+        bus.add_publisher(self)
+
+    def publish(self, item: T) -> None:
+        """Hands `item` over inside the process and, where somebody outside listens, publishes it as a message."""
+        if self._shared is not None:
+            self._bus.born(item.stamp)  # type: ignore[attr-defined]
+        for subscription in self.local:
+            subscription.offer(item)
+        if self._always or self._ros.get_subscription_count():
+            self._ros.publish(self._adapter.to_message(item))
+        if self._shared is not None:
+            self._shared.publish(item)  # type: ignore[arg-type]
+        if self._counted:
+            self._node.output_rate.tick()
+
+    @property
+    def has_subscribers(self) -> bool:
+        """Whether anybody, in this process or outside, would get what is published."""
+        if self.local or self._ros.get_subscription_count():
+            return True
+        return self._shared is not None and self._shared.has_subscribers
+
+    def close(self) -> None:
+        self._bus.remove_publisher(self)
+        if self._shared is not None:
+            self._shared.close()
+        self._node.destroy_publisher(self._ros)
+
+    def _incompatible(self, event: Any) -> None:
+        peers = [p.node_name for p in self._node.get_subscriptions_info_by_topic(self.topic)]
+        self._node.warn_incompatible(self.topic, "publishes", "subscribers", peers, event)
+
+
+class Subscription(Generic[T]):
+    """Gets objects of one datatype from one topic into a mailbox of its node."""
+
+    def __init__(
+        self,
+        node: VisionNode,
+        adapter: Adapter[T],
+        topic: str,
+        profile: QoSProfile,
+        mailbox: Mailbox,
+        bus: Bus,
+        counted: bool,
+    ):
+        self._node = node
+        self._bus = bus
+        self._adapter = adapter
+        self._profile = profile
+        self._name = topic
+        self.datatype = adapter.datatype
+        self.topic = node.resolve_topic_name(topic)
+        self.mailbox = mailbox
+        self.counted = counted
+        self._ros: Any = None
+        self._shared: SharedFrameInput | None = None
+        self._last_stamp = -1
+
+    def open(self) -> None:
+        """Starts to take what comes; called when the node is activated."""
+        self.mailbox.open()
+        self._bus.add_subscription(self)
+
+    def offer(self, item: T) -> None:
+        """Called by the publishing thread of this process."""
+        self._node.received(self, item)
+        self.mailbox.offer(item)
+
+    # --- the ROS side ------------------------------------------------------------------------------------------------
+
+    def listen_to_ros(self, listen: bool) -> None:
+        """Attaches or detaches the ROS subscription (and the shared-memory one beside it)."""
+        if listen and self._ros is None:
+            self._attach()
+            if self._adapter.shareable:
+                self._shared = SharedFrameInput(self._node, self._name, self._from_shared)
+        elif not listen:
+            self._detach()
+            if self._shared is not None:
+                self._shared.close()
+                self._shared = None
+
+    def _attach(self) -> None:
+        self._ros = self._node.create_subscription(
+            self._adapter.message_type,
+            self._name + self._adapter.suffix,
+            self._from_message,
+            self._profile,
+            qos_overriding_options=qos.OVERRIDES,
+            event_callbacks=SubscriptionEventCallbacks(
+                incompatible_qos=self._incompatible, use_default_callbacks=False
+            ),
+            raw=self._adapter.raw,
+        )
+
+    def _detach(self) -> None:
+        if self._ros is not None:
+            ros, self._ros = self._ros, None
+            self._node.destroy_subscription(ros)
+
+    def _from_message(self, message: Any) -> None:
+        try:
+            item = self._adapter.from_message(message)
+        except BadMessage as error:
+            self._node.reject(f"{self.topic}: {error}")
+            return
+        if self._shared is not None:
+            if self._shared.has_delivered(item.stamp):  # type: ignore[attr-defined]
+                return
+            self._last_stamp = item.stamp  # type: ignore[attr-defined]
+        self._deliver(item)
+
+    def _from_shared(self, frame: Any) -> None:
+        # Frames come through shared memory: the copy over DDS would be the same again.
+        self._detach()
+        if frame.stamp != self._last_stamp:
+            self._deliver(frame)
+
+    def _deliver(self, item: T) -> None:
+        self._node.received(self, item)
+        if isinstance(self.mailbox, Every):
+            self.mailbox.offer(item, wait=False)
+        else:
+            self.mailbox.offer(item)
+
+    def check(self) -> None:
+        """Once a second: back to messages when the shared-memory publisher has gone; warns of publishers not heard."""
+        if self._shared is not None and self._ros is None and not self._shared.alive():
+            self._attach()
+        local = self._bus.publishes(self.topic)
+        if local and self._node.count_publishers(self.topic) > local:
+            self._node.warn_once(
+                f"{self.topic} is published in this process and by another one; only the former is used. "
+                "Remap the other, or switch this process's own publisher off."
+            )
+
+    def close(self) -> None:
+        """Stops taking; what waits is dropped."""
+        self._bus.remove_subscription(self)
+        self.listen_to_ros(False)
+        self.mailbox.close()
+
+    def _incompatible(self, event: Any) -> None:
+        peers = [p.node_name for p in self._node.get_publishers_info_by_topic(self.topic)]
+        self._node.warn_incompatible(self.topic, "subscribes", "publishers", peers, event)
