@@ -165,8 +165,8 @@ def read_input(section: Section, defaults: Mapping[str, Any]) -> InputSpec:
         dtype=section.take("dtype", str, get("dtype"), preprocess.DTYPES),
         colour=colour,
         scale=section.take("scale", float, get("scale", 1.0)),
-        mean=section.numbers("mean", get("mean", (0.0,) * channels), (channels, 3)),
-        std=section.numbers("std", get("std", (1.0,) * channels), (channels, 3)),
+        mean=section.numbers("mean", get("mean", (0.0,) * channels), channels),
+        std=section.numbers("std", get("std", (1.0,) * channels), channels),
         resize=section.take("resize", str, get("resize"), preprocess.RESIZE_RULES),
         pad_value=section.take("pad_value", int, get("pad_value", 114)),
         interpolation=section.take(

@@ -71,18 +71,15 @@ class Section:
             raise self.error(key, f"is {value!r}", f"give {self._wanted(kind, choices)}{_nearest(str(value), choices)}")
         return value
 
-    def numbers(self, key: str, default: tuple[float, ...], lengths: tuple[int, ...] = (3,)) -> tuple[float, ...]:
-        """A list of numbers, of one of the `lengths`; a single number stands for that many of it."""
+    def numbers(self, key: str, default: tuple[float, ...], length: int) -> tuple[float, ...]:
+        """A list of `length` numbers; a single number stands for that many of it."""
         self.taken.append(key)
         value = self.content.get(key)
         if value is None:
             return default
-        values = value if isinstance(value, (list, tuple)) else [value] * lengths[0]
-        if len(values) not in lengths or not all(
-            isinstance(v, (int, float)) and not isinstance(v, bool) for v in values
-        ):
-            wanted = " or ".join(str(n) for n in lengths)
-            raise self.error(key, f"is {value!r}", f"give a list of {wanted} numbers")
+        values = value if isinstance(value, (list, tuple)) else [value] * length
+        if len(values) != length or not all(isinstance(v, (int, float)) and not isinstance(v, bool) for v in values):
+            raise self.error(key, f"is {value!r}", f"give a list of {length} numbers")
         return tuple(float(v) for v in values)
 
     def section(self, key: str, default: Any = REQUIRED) -> Section:

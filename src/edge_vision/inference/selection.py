@@ -71,7 +71,7 @@ def open_session(bundle: Bundle, wish: Wish) -> tuple[Session, EngineDescription
         try:
             reason = _why(profile, machine, wish)
             return _open(bundle, name, wish, profile, machine, reason, tuple(rejected))
-        except InferenceError as error:  # noqa: PERF203 (two or three candidates)
+        except InferenceError as error:
             rejected.append((name, f"{error.problem}; {error.remedy}" if error.remedy else error.problem))
             if isinstance(error, ModelError):
                 model_errors.append(error)
