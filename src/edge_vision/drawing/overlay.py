@@ -166,16 +166,19 @@ class OverlayRenderer:
     @staticmethod
     def _box(canvas: NDArray, box: tuple[int, int, int, int], colour: Colour, style: _Style, lost: bool) -> None:
         x1, y1, x2, y2 = box
-        if style.seam:  # keeps the line visible on a background of its own colour
-            cv2.rectangle(canvas, (x1, y1), (x2, y2), DARK, style.seam)
         if not lost:
+            if style.seam:  # keeps the line visible on a background of its own colour
+                cv2.rectangle(canvas, (x1, y1), (x2, y2), DARK, style.seam)
             cv2.rectangle(canvas, (x1, y1), (x2, y2), colour, style.line)
-        else:  # only the corners: the box is a guess
-            corner = max(4 * style.line, (min(x2 - x1, y2 - y1)) // 4)
-            for x, towards in ((x1, corner), (x2, -corner)):
-                for y, down in ((y1, corner), (y2, -corner)):
-                    cv2.line(canvas, (x, y), (x + towards, y), colour, style.line)
-                    cv2.line(canvas, (x, y), (x, y + down), colour, style.line)
+            return
+        # Only the corners: the box is a guess.
+        corner = max(4 * style.line, min(x2 - x1, y2 - y1) // 4)
+        for x, across in ((x1, corner), (x2, -corner)):
+            for y, down in ((y1, corner), (y2, -corner)):
+                elbow = np.array([(x + across, y), (x, y), (x, y + down)], np.int32)
+                if style.seam:
+                    cv2.polylines(canvas, [elbow], False, DARK, style.seam)
+                cv2.polylines(canvas, [elbow], False, colour, style.line)
 
     @staticmethod
     def _tag(

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections import deque
 from collections.abc import Sequence
 
 import cv2
@@ -15,7 +14,18 @@ from edge_vision.drawing.palette import Colour
 POINTS = 24  # a trail's resolution in time, whatever the frame rate
 PIECES = 4  # steps of fading
 _SUBPIXEL = 3  # bits
+_FIXED = 1 << _SUBPIXEL
 _FAR = 1e5  # px
+
+
+class _Path:
+    """Where one track has been: stamps in ns, oldest first, and x, y, x, y, ... in 1/8 px."""
+
+    __slots__ = ("points", "stamps")
+
+    def __init__(self) -> None:
+        self.stamps: list[int] = []
+        self.points: list[int] = []
 
 
 class Trails:
@@ -29,7 +39,7 @@ class Trails:
         self._span = max(1, int(seconds * NS_PER_S))
         self._spacing = self._span // POINTS
         self._stamp = 0
-        self._paths: dict[int, deque[tuple[int, float, float]]] = {}
+        self._paths: dict[int, _Path] = {}
 
     def __len__(self) -> int:
         return len(self._paths)
@@ -47,14 +57,18 @@ class Trails:
         for number, (x, y) in zip(ids.tolist(), centres.tolist(), strict=True):
             if not (abs(x) < _FAR and abs(y) < _FAR):
                 continue  # not finite, or beyond cv2's fixed-point coordinates
-            path = self._paths.setdefault(number, deque())
+            path = self._paths.setdefault(number, _Path())
+            stamps, points = path.stamps, path.points
             # The newest point moves with its track until it is far enough from the one before it.
-            if len(path) >= 2 and path[-1][0] - path[-2][0] < self._spacing:
-                path.pop()
-            path.append((stamp, x, y))
-            while path[0][0] < oldest:
-                path.popleft()
-        gone = [number for number, path in self._paths.items() if path[-1][0] < oldest]
+            if len(stamps) >= 2 and stamps[-1] - stamps[-2] < self._spacing:
+                stamps[-1] = stamp
+                points[-2:] = int(x * _FIXED), int(y * _FIXED)
+            else:
+                stamps.append(stamp)
+                points += int(x * _FIXED), int(y * _FIXED)
+            while stamps[0] < oldest:
+                del stamps[0], points[:2]
+        gone = [number for number, path in self._paths.items() if path.stamps[-1] < oldest]
         for number in gone:
             del self._paths[number]
 
@@ -67,20 +81,23 @@ class Trails:
         height, width = canvas.shape[:2]
         for number, colour in zip(ids.tolist(), colours, strict=True):
             path = self._paths.get(number)
-            if path is None or len(path) < 2:
+            if path is None or len(path.stamps) < 2:
                 continue
-            points = list(path)
-            fixed = (np.array(points)[:, 1:] * (1 << _SUBPIXEL)).astype(np.int32)
+            points = np.array(path.points, np.int32).reshape(-1, 1, 2)
             last = len(points) - 1
             pieces = min(PIECES, last)
             for piece in range(pieces):
                 start, end = last * piece // pieces, last * (piece + 1) // pieces
-                stamp, x, y = points[(start + end) // 2]
-                opacity = 1.0 - 0.9 * (self._stamp - stamp) / self._span
+                middle = (start + end) // 2
+                opacity = 1.0 - 0.9 * (self._stamp - path.stamps[middle]) / self._span
+                x, y = path.points[2 * middle] >> _SUBPIXEL, path.points[2 * middle + 1] >> _SUBPIXEL
                 shade = colour
                 if 0 <= x < width and 0 <= y < height:
-                    below = canvas[int(y), int(x)].tolist()
-                    b, g, r = (round(u + opacity * (c - u)) for c, u in zip(colour, below, strict=True))
-                    shade = (b, g, r)
-                width_here = max(1, thickness * (piece + 1) // pieces)
-                cv2.polylines(canvas, [fixed[start : end + 1]], False, shade, width_here, cv2.LINE_AA, _SUBPIXEL)
+                    b, g, r = canvas[y, x].tolist()
+                    shade = (
+                        int(b + opacity * (colour[0] - b)),
+                        int(g + opacity * (colour[1] - g)),
+                        int(r + opacity * (colour[2] - r)),
+                    )
+                line = 1 + (thickness - 1) * (piece + 1) // pieces
+                cv2.polylines(canvas, [points[start : end + 1]], False, shade, line, cv2.LINE_AA, _SUBPIXEL)
