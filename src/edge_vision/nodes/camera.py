@@ -32,7 +32,7 @@ class CameraParameters(NodeParameters):
     camera_info: str = parameter("", "camera_info YAML of the camera; empty: what the source knows.", read_only=True)
     pace: str = parameter(
         "real_time",
-        "Recorded sources: real_time by their stamps, or fast as their consumers take them (these need input_mode every).",
+        "Recorded sources: real_time by their stamps, or fast as consumers take them (which need input_mode every).",
         choices=("real_time", "fast"),
         read_only=True,
     )

@@ -61,6 +61,10 @@ class Container:
         self.exit_code = max(self.exit_code, exit_code)
         self._end.set()
 
+    def fail(self, exit_code: int) -> None:
+        """Something was lost: the process goes on, but will not end with code 0."""
+        self.exit_code = max(self.exit_code, exit_code)
+
     @property
     def finishing(self) -> bool:
         return self._end.is_set()
