@@ -28,7 +28,7 @@ _SCORED_FRAMES = 20000
 
 
 class VideoRecorder:
-    """Writes frames as an MP4 of constant rate; a frame that is missing is shown by the one before it.
+    """Writes frames as an MP4 of constant rate; a missing frame is shown by the one after it.
 
     The rate is that of the first two frames' stamps. Raises OutputError when the disk is nearly full: the file is
     closed then, and playable.
@@ -62,7 +62,7 @@ class VideoRecorder:
         self._rate = min(240.0, max(1.0, round(1.0 / seconds, 3))) if seconds > 0 else 30.0
         self._first = first.sequence
         self._size = first.width, first.height
-        self._writer = cv2.VideoWriter(str(self.path), cv2.VideoWriter_fourcc(*"mp4v"), self._rate, self._size)
+        self._writer = cv2.VideoWriter(str(self.path), cv2.VideoWriter.fourcc(*"mp4v"), self._rate, self._size)
         if not self._writer.isOpened():
             self.close()
             raise OutputError(
