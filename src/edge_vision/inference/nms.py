@@ -11,10 +11,11 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
+# Three ways to the same result, each the fastest for its number of boxes. Measured between runs of a network, which
+# leave the caches cold, on a 2.5 GHz Xeon: 12 boxes 0.08 ms written out against 0.16 by OpenCV; 25 boxes 0.12 against
+# 0.18; 300 boxes 0.7 ms by OpenCV against 6 by kept box; 1500 boxes 9 against 12 ms; 5000 boxes 87 against 39 ms.
+FEW = 24
 OPENCV_LIMIT = 1000
-"""Up to here OpenCV's loop over pairs is the faster; above, the vectorised loop over the boxes kept. Measured with
-clustered boxes on a 2.5 GHz Xeon: 20 boxes 0.06 against 0.5 ms, 300 boxes 0.7 against 6 ms, 1500 boxes 9 against 12 ms,
-5000 boxes 87 against 39 ms."""
 
 CLASS_DISTANCE = 1e6
 """Pixels; more than any box is wide."""
@@ -36,6 +37,8 @@ def non_maximum_suppression(
     count = len(boxes)
     if count < 2:
         return np.arange(min(count, max_detections))
+    if count <= FEW:
+        return _written_out(boxes, scores, None if agnostic else class_ids, iou_threshold)[:max_detections]
     if count > OPENCV_LIMIT:
         return _by_kept_box(boxes, scores, None if agnostic else class_ids, iou_threshold, max_detections)
     rectangles = boxes.astype(np.float64)
@@ -46,6 +49,37 @@ def non_maximum_suppression(
     # The score threshold is the decoder's business. (OpenCV's stubs say lists; arrays are what it converts fastest.)
     kept = cv2.dnn.NMSBoxes(rectangles, scores, 0.0, iou_threshold)  # type: ignore[arg-type]
     return np.asarray(kept).reshape(-1)[:max_detections]  # OpenCV 4.6 gives a tuple where there is nothing
+
+
+def _written_out(
+    boxes: NDArray[np.float32], scores: NDArray[np.float32], class_ids: NDArray[np.int64] | None, iou_threshold: float
+) -> NDArray[np.int64]:
+    """The rule in plain Python: for a few boxes, less than the calls into NumPy or OpenCV cost."""
+    corners, order = boxes.tolist(), scores.tolist()
+    classes = class_ids.tolist() if class_ids is not None else [0] * len(order)
+    kept: list[int] = []
+    taken: list[tuple[float, float, float, float, float, int]] = []
+    # Sorting is stable: equal scores keep their order of input.
+    for index in sorted(range(len(order)), key=order.__getitem__, reverse=True):
+        x1, y1, x2, y2 = corners[index]
+        area, own_class = (x2 - x1) * (y2 - y1), classes[index]
+        for left, top, right, bottom, other_area, other_class in taken:
+            if own_class != other_class:
+                continue
+            # Conditional expressions: calls of min and max would double the time.
+            width = (x2 if x2 < right else right) - (x1 if x1 > left else left)
+            if width <= 0:
+                continue
+            height = (y2 if y2 < bottom else bottom) - (y1 if y1 > top else top)
+            if height <= 0:
+                continue
+            shared = width * height
+            if shared > iou_threshold * (area + other_area - shared):
+                break
+        else:
+            kept.append(index)
+            taken.append((x1, y1, x2, y2, area, own_class))
+    return np.array(kept, np.int64)
 
 
 def _by_kept_box(

@@ -55,12 +55,13 @@ def test_as_the_rule_says(seed: int, count: int, iou: float, agnostic: bool, mos
 
 
 @pytest.mark.parametrize("agnostic", [False, True])
-def test_both_ways_agree_on_many_boxes(monkeypatch: pytest.MonkeyPatch, agnostic: bool) -> None:
+@pytest.mark.parametrize("limits", [{"FEW": 1000}, {}, {"OPENCV_LIMIT": 24}])
+def test_all_three_ways_agree(monkeypatch: pytest.MonkeyPatch, agnostic: bool, limits: dict[str, int]) -> None:
     boxes, scores, class_ids = scene(3, 700)
-    few = non_maximum_suppression(boxes, scores, class_ids, 0.5, 300, agnostic)
-    monkeypatch.setattr(nms, "OPENCV_LIMIT", 1)
-    many = non_maximum_suppression(boxes, scores, class_ids, 0.5, 300, agnostic)
-    assert few.tolist() == many.tolist() == greedy(boxes, scores, class_ids, 0.5, 300, agnostic)
+    for name, value in limits.items():
+        monkeypatch.setattr(nms, name, value)
+    kept = non_maximum_suppression(boxes, scores, class_ids, 0.5, 300, agnostic)
+    assert kept.tolist() == greedy(boxes, scores, class_ids, 0.5, 300, agnostic)
 
 
 def test_equal_scores_keep_their_order() -> None:

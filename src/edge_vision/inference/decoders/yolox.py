@@ -108,7 +108,7 @@ def _select(rows: NDArray, threshold: float) -> tuple[NDArray[np.intp], NDArray,
     chosen = rows.take(index, 0)
     class_scores = chosen[:, 5:]
     class_ids = class_scores.argmax(1)
-    scores = class_scores.max(1)
+    scores = np.maximum.reduce(class_scores, 1)
     scores *= chosen[:, 4]
     keep = scores >= threshold
     if not keep.all():
