@@ -272,40 +272,64 @@ def overlap(a: Tensor, b: Tensor) -> tuple[Tensor, Tensor]:
     return iou, iou - (hull - union) / hull
 
 
-@torch.no_grad()
-def assign(boxes: Tensor, logits: Tensor, truth: Tensor, present: Tensor) -> tuple[Tensor, Tensor, Tensor]:
-    """SimOTA for a batch: which object (index into truth, -1 for none) each cell learns, and their IoU.
+def candidates(middle: Tensor) -> tuple[Tensor, Tensor]:
+    """Cells whose centre may lie within 2 strides of each object's: (B, M, 50) numbers, and which of them do."""
+    offsets = torch.stack(torch.meshgrid(torch.arange(-2, 3), torch.arange(-2, 3), indexing="ij"), -1).reshape(-1, 2)
+    numbers, near, first = [], [], 0
+    for stride in STRIDES:
+        w, h = WIDTH // stride, HEIGHT // stride
+        cell = (middle / stride).floor().long()[:, :, None] + offsets
+        x, y = cell[..., 0], cell[..., 1]
+        distance = ((cell + 0.5) * stride - middle[:, :, None]).abs().amax(-1)
+        near.append((x >= 0) & (x < w) & (y >= 0) & (y < h) & (distance < 2 * stride))
+        numbers.append(first + y.clamp(0, h - 1) * w + x.clamp(0, w - 1))
+        first += w * h
+    return torch.cat(numbers, -1), torch.cat(near, -1)
 
-    boxes (B, A, 4), logits (B, A, 1 + C), truth (B, M, 5), present (B, M). Returns (B, A) index, IoU, present.
+
+@torch.no_grad()
+def assign(boxes: Tensor, logits: Tensor, truth: Tensor, present: Tensor) -> tuple[Tensor, Tensor]:
+    """SimOTA for a batch: which object (index into truth, -1 for none) each cell learns, and their IoU, (B, A) both.
+
+    boxes (B, A, 4), logits (B, A, 1 + C), truth (B, M, 5), present (B, M).
     """
-    iou, _ = overlap(truth[:, :, None, 1:], boxes[:, None])
-    probability = (logits[..., :1].sigmoid() * logits[..., 1:].sigmoid()).sqrt().clamp(1e-6, 1 - 1e-6)
-    wanted = truth[..., 0].long()
-    positive = -probability.log().transpose(1, 2).gather(1, wanted[..., None].expand(-1, -1, boxes.shape[1]))
-    others = -torch.log1p(-probability).transpose(1, 2)
-    negative = others.sum(1, keepdim=True) - others.gather(1, wanted[..., None].expand(-1, -1, boxes.shape[1]))
-    centres = (CELLS + 0.5) * CELL_STRIDES
-    middle = (truth[..., 1:3] + truth[..., 3:5]) / 2
-    near = ((centres - middle[:, :, None]).abs() < 2.0 * CELL_STRIDES).all(-1)
+    batch, cells = boxes.shape[:2]
+    objects = truth.shape[1]
+    number, near = candidates((truth[..., 1:3] + truth[..., 3:5]) / 2)
+    near &= present[..., None]
+    flat = number.reshape(batch, -1)
+    found = boxes.gather(1, flat[..., None].expand(-1, -1, 4)).reshape(batch, objects, -1, 4)
+    iou = overlap(truth[:, :, None, 1:], found)[0] * near
+    score = (logits[..., :1].sigmoid() * logits[..., 1:].sigmoid()).sqrt().clamp(1e-6, 1 - 1e-6)
+    # Binary cross-entropy to the one-hot class, as a constant of the cell and a difference of the class.
+    base = -torch.log1p(-score).sum(-1)
+    change = torch.log1p(-score) - score.log()
+    picked = truth[..., 0].long()[..., None].expand(-1, -1, number.shape[-1]).reshape(batch, -1)
+    class_cost = base.gather(1, flat) + change.reshape(batch, -1).gather(1, flat * score.shape[-1] + picked)
+    centres = ((CELLS + 0.5) * CELL_STRIDES)[number]
     inside = (centres > truth[:, :, None, 1:3]).all(-1) & (centres < truth[:, :, None, 3:5]).all(-1)
-    cost = positive + negative - 3 * (iou + 1e-8).log() + 1e4 * ~(near & inside) + 1e6 * ~(near | inside)
-    cost = cost.masked_fill(~present[..., None], 1e9)
-    keep = iou.masked_fill(~(near | inside), 0).topk(10, -1).values.sum(-1).round().long().clamp(min=1)
+    cost = class_cost.reshape(iou.shape) - 3 * (iou + 1e-8).log() + 1e4 * ~inside + 1e9 * ~near
+    keep = iou.topk(10, -1).values.sum(-1).round().long().clamp(min=1)
     lowest = cost.topk(10, -1, largest=False)
-    rank = torch.arange(10) < keep[..., None]
-    chosen = torch.zeros_like(cost, dtype=torch.bool).scatter(-1, lowest.indices, rank & (lowest.values < 1e6))
-    chosen &= present[..., None]
+    chosen = (torch.arange(10) < keep[..., None]) & (lowest.values < 1e8)
     # A cell that two objects want goes to the cheaper.
-    cost = cost.masked_fill(~chosen, torch.inf)
-    best = cost.min(1)
-    index = torch.where(torch.isfinite(best.values), best.indices, -1)
-    return index, iou.gather(1, best.indices[:, None])[:, 0], chosen.any(1)
+    image, object_, rank = chosen.nonzero(as_tuple=True)
+    place = lowest.indices[image, object_, rank]
+    cell = number[image, object_, place]
+    cheapest = torch.full((batch, cells), torch.inf)
+    cheapest.view(-1).scatter_reduce_(0, image * cells + cell, cost[image, object_, place], "amin")
+    won = cost[image, object_, place] <= cheapest[image, cell]
+    index = torch.full((batch, cells), -1)
+    shared = torch.zeros(batch, cells)
+    index[image[won], cell[won]] = object_[won]
+    shared[image[won], cell[won]] = iou[image[won], object_[won], place[won]]
+    return index, shared
 
 
 def loss_of(raw: Tensor, truth: Tensor, present: Tensor) -> tuple[Tensor, dict[str, float]]:
     """YOLOX's loss: 5 x box + objectness + class, each per matched cell."""
     boxes = decode(raw)
-    index, iou, _ = assign(boxes.detach(), raw[..., 4:].detach(), truth, present)
+    index, iou = assign(boxes.detach(), raw[..., 4:].detach(), truth, present)
     matched = index >= 0
     count = matched.sum().clamp(min=1)
     objects = truth.gather(1, index.clamp(min=0)[..., None].expand(-1, -1, 5))[matched]
@@ -504,7 +528,7 @@ def main() -> None:
     parser.add_argument("--work", type=Path, default=REPOSITORY / "build" / "training", help="frames and checkpoints")
     parser.add_argument("--bundle", type=Path, default=REPOSITORY / "models" / "conveyor_parts")
     parser.add_argument("--frames", type=int, default=3200)
-    parser.add_argument("--epochs", type=int, default=40)
+    parser.add_argument("--epochs", type=int, default=26)
     parser.add_argument("--batch", type=int, default=16)
     parser.add_argument("--rate", type=float, default=2e-3)
     parser.add_argument("--seed", type=int, default=1)

@@ -116,7 +116,6 @@ def _half_normal_table() -> NDArray[np.float32]:
 
 _HALF_NORMAL = _half_normal_table()
 _STRIP = 1 << 15  # samples
-_ZERO = (0.0, 0.0, 0.0, 0.0)
 
 
 def noise_generator(key: tuple[int, ...]) -> np.random.Generator:
@@ -145,6 +144,7 @@ def expose(
     white = sensor.K * sensor.electrons_at_white / (255.0 if radiance.dtype == np.uint8 else 1.0)
     # Electrons above the full well never reach the converter; most often the converter saturates first.
     ceiling = sensor.black_level + sensor.K * sensor.full_well
+    black = (sensor.black_level,) * 4
     rng = None if key is None else noise_generator(key)
     out = np.empty(radiance.shape, np.uint8)
     # Rows in strips that stay in the cache: half the time of whole images.
@@ -161,11 +161,9 @@ def expose(
             sigma = mean * np.float32(sensor.K)
             sigma += np.float32((sensor.K * sensor.read_noise) ** 2)
             np.sqrt(sigma, out=sigma)
-            sigma *= standard_noise(mean.shape, rng)
-            mean += sigma
-        mean += np.float32(sensor.black_level)
+            cv2.accumulateProduct(sigma, standard_noise(mean.shape, rng), mean)
         if ceiling < 255:
-            np.minimum(mean, np.float32(ceiling), out=mean)
+            np.minimum(mean, np.float32(ceiling - sensor.black_level), out=mean)
         # Rounds and saturates to 0..255, which NumPy's astype does not.
-        cv2.add(mean, _ZERO, dst=out[rows], dtype=cv2.CV_8U)  # type: ignore[call-overload]
+        cv2.add(mean, black, dst=out[rows], dtype=cv2.CV_8U)  # type: ignore[call-overload]
     return out
