@@ -196,7 +196,7 @@ class SharedFrameInput:
             return known
         try:
             if "/" in name or not name.startswith(PREFIX):
-                raise FileNotFoundError(name)
+                raise FileNotFoundError(errno.ENOENT, "not the name of a segment", name)
             with open(FOLDER / name, "rb") as file:
                 mapped = np.frombuffer(mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ), np.uint8)
         except OSError as error:
