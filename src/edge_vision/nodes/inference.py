@@ -75,6 +75,7 @@ class InferenceNode(VisionNode[InferenceParameters]):
     def cleanup(self) -> None:
         if hasattr(self, "engine"):
             self.engine.close()
+            del self.engine
 
     def infer(self, frame: Frame) -> None:
         engine = self.engine  # one engine for the whole frame, whatever is switched meanwhile

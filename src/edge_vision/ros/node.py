@@ -10,7 +10,7 @@ import math
 import threading
 import time
 import traceback
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from queue import SimpleQueue
 from typing import TYPE_CHECKING, Any, ClassVar, Generic, TypeVar
 
@@ -64,6 +64,7 @@ class VisionNode(LifecycleNode, Generic[P]):
         self._newest_stamp: int | None = None
         self._complaints: dict[str, float] = {}
         self._problem: str | None = None
+        self._to_clean = False  # something that `configure` made may be there
         self.parameters: P = self._declare()
         self.add_on_set_parameters_callback(self._on_parameters)
         self._diagnostics = self.create_publisher(DiagnosticArray, "/diagnostics", 10)
@@ -82,7 +83,7 @@ class VisionNode(LifecycleNode, Generic[P]):
         """The inputs have stopped, the worker has ended."""
 
     def cleanup(self) -> None:
-        """Let go of what `configure` made (publishers and subscriptions go by themselves)."""
+        """Let go of what `configure` made, perhaps in part (publishers and subscriptions go by themselves)."""
 
     def reconfigure(self, new: P) -> None:
         """Parameters change live: take them over, or raise ValueError to refuse all of them."""
@@ -150,6 +151,11 @@ class VisionNode(LifecycleNode, Generic[P]):
             stage = self._stages[name] = Stage(name)
         return stage
 
+    @property
+    def stages(self) -> Mapping[str, Stage]:
+        """The stages timed so far, by name."""
+        return self._stages
+
     def reject(self, why: str) -> None:
         """An input cannot be used: counted, logged once (and again when it goes on), nothing else is lost."""
         self._rejected += 1
@@ -197,6 +203,7 @@ class VisionNode(LifecycleNode, Generic[P]):
         return self.trigger_activate() == TransitionCallbackReturn.SUCCESS
 
     def on_configure(self, state: LifecycleState) -> TransitionCallbackReturn:
+        self._to_clean = True
         if self._guarded("configure", self.configure):
             return TransitionCallbackReturn.SUCCESS
         self._release()
@@ -219,14 +226,12 @@ class VisionNode(LifecycleNode, Generic[P]):
         return TransitionCallbackReturn.SUCCESS
 
     def on_cleanup(self, state: LifecycleState) -> TransitionCallbackReturn:
-        self._guarded("clean up", self.cleanup)
         self._release()
         return TransitionCallbackReturn.SUCCESS
 
     def on_shutdown(self, state: LifecycleState) -> TransitionCallbackReturn:
         if self.active:
             self._stop()
-        self._guarded("clean up", self.cleanup)
         self._release()
         return TransitionCallbackReturn.SUCCESS
 
@@ -235,7 +240,6 @@ class VisionNode(LifecycleNode, Generic[P]):
 
     def end(self) -> None:
         """The process ends: lets go of everything that `configure` made."""
-        self._guarded("clean up", self.cleanup)
         self._release()
 
     def idle(self) -> bool:
@@ -256,6 +260,10 @@ class VisionNode(LifecycleNode, Generic[P]):
             self._worker = None
 
     def _release(self) -> None:
+        """Lets go of what `configure` made, wholly or in part."""
+        if self._to_clean:
+            self._to_clean = False
+            self._guarded("clean up", self.cleanup)
         for publisher in self._publishers_:
             publisher.close()
         self._publishers_.clear()
