@@ -115,3 +115,11 @@ def test_a_wrong_source_or_model_is_told(capsys: pytest.CaptureFixture[str], tmp
     assert "sim://conveyor" in capsys.readouterr().err
     assert evaluate.run(parser.parse_args(["--model", str(tmp_path / "none")])) == 2
     assert "none" in capsys.readouterr().err
+
+
+def test_a_bare_name_is_that_of_a_bundled_model(repository, tmp_path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    assert evaluate.find_model("conveyor_parts") == repository / "models" / "conveyor_parts"
+    assert evaluate.find_model("no_such_model").name == "no_such_model"
+    (tmp_path / "conveyor_parts").mkdir()
+    assert not evaluate.find_model("conveyor_parts").is_absolute()
