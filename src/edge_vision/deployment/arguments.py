@@ -1,0 +1,131 @@
+"""The launch arguments: the one place for their names, defaults, choices and descriptions."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+BOOLEAN = ("true", "false")
+NO_SOURCE = ("", "none")
+"""Values of `source` that mean: no camera node."""
+
+# A token of a ROS name may not begin with a digit (design.ros2.org/articles/topic_and_service_names.html).
+_TOKEN = r"[A-Za-z_]\w*"
+_NAMESPACE = re.compile(rf"/?({_TOKEN}(/{_TOKEN})*/?)?")
+_TOPIC = re.compile(rf"/?{_TOKEN}(/{_TOKEN})*")
+
+
+class DeploymentError(ValueError):
+    """What was asked for cannot be started; the text names what is wrong and what would be right."""
+
+
+@dataclass(frozen=True, slots=True)
+class Argument:
+    """A launch argument; every value is a text, as `name:=value` gives it. choices: None where any text may come."""
+
+    name: str
+    default: str
+    description: str
+    choices: tuple[str, ...] | None = None
+
+    @property
+    def boolean(self) -> bool:
+        return self.choices == BOOLEAN
+
+
+ARGUMENTS: tuple[Argument, ...] = (
+    Argument(
+        "source",
+        "sim://conveyor",
+        "Where frames come from: sim://conveyor?..., a video file, an image folder or glob, /dev/video0, an rtsp:// "
+        "or http:// URL, a gst:// pipeline; none: no camera node. With image_topic alone there is none either.",
+    ),
+    Argument(
+        "model",
+        "conveyor_parts",
+        "Model bundle (its folder or model.yaml), .onnx file, or the name of a bundled model.",
+    ),
+    Argument(
+        "hardware",
+        "auto",
+        "Hardware profile (config/hardware), which orders the backends; auto: what this machine is found to be.",
+        ("auto", "cpu", "intel", "jetson", "nvidia", "raspberry_pi"),
+    ),
+    Argument(
+        "backend",
+        "auto",
+        "Inference backend; auto: the first of the hardware profile that is installed and runs the model.",
+        ("auto", "onnxruntime", "openvino", "tensorrt", "litert", "ncnn", "opencv", "tvm"),
+    ),
+    Argument(
+        "precision",
+        "auto",
+        "Arithmetic of the model; auto: the hardware profile's.",
+        ("auto", "fp32", "fp16", "bf16", "int8"),
+    ),
+    Argument(
+        "image_topic",
+        "",
+        "Topic of the images, image_raw where empty. Without source they come from whoever publishes there; with it "
+        "the camera node publishes there. camera_info goes beside it; a name that ends in /compressed is subscribed "
+        "as CompressedImage.",
+    ),
+    Argument("namespace", "", "Namespace of all nodes and topics: one a camera, such as front."),
+    Argument(
+        "composed",
+        "true",
+        "true: all nodes in one process, where frames are handed over without copying; false: one process a node.",
+        BOOLEAN,
+    ),
+    Argument("tracking", "true", "Follow the detected objects over time; false: overlay shows detections.", BOOLEAN),
+    Argument("quality", "false", "Image quality figures. No node gives them yet: only false is accepted.", BOOLEAN),
+    Argument("overlay", "true", "Draw results on the images, and rviz markers (only while somebody looks).", BOOLEAN),
+    Argument("use_rviz", "false", "Also start rviz2.", BOOLEAN),
+    Argument("rviz_config", "", "rviz2 configuration; empty: config/rviz/detect.rviz of this package."),
+    Argument(
+        "params_file",
+        "",
+        "Parameter file of yours. It wins over the defaults (config/detect.yaml); launch arguments that are given win "
+        "over it.",
+    ),
+    Argument("use_sim_time", "false", "Take the time from /clock (simulation, rosbag).", BOOLEAN),
+    Argument(
+        "log_level", "info", "Least severity that the nodes log.", ("debug", "info", "warn", "error", "fatal")
+    ),
+)  # fmt: skip
+
+
+def checked(values: Mapping[str, str]) -> dict[str, str]:
+    """The values given, in their normal form (booleans in lower case). DeploymentError for a wrong name or value."""
+    known = {argument.name: argument for argument in ARGUMENTS}
+    result = {}
+    for name, value in values.items():
+        argument = known.get(name)
+        if argument is None:
+            raise DeploymentError(f"unknown launch argument {name!r}; there are {', '.join(known)}")
+        result[name] = _checked(argument, value)
+    if result.get("quality") == "true":
+        raise DeploymentError("quality:=true: this version has no quality node; leave quality:=false")
+    return result
+
+
+def _checked(argument: Argument, value: str) -> str:
+    if not isinstance(value, str):
+        raise DeploymentError(f"launch argument {argument.name} must be a text, got {value!r}")
+    value = value.strip()
+    if argument.boolean:
+        value = value.lower()
+    if argument.choices and value not in argument.choices:
+        raise DeploymentError(f"{argument.name}:={value} is not possible; choose one of {', '.join(argument.choices)}")
+    if argument.name == "namespace" and not _NAMESPACE.fullmatch(value):
+        raise DeploymentError(
+            f"namespace:={value} is no ROS namespace; "
+            "use letters, digits and _ between slashes, such as front or /robot/front"
+        )
+    if argument.name == "image_topic" and value and not _TOPIC.fullmatch(value):
+        raise DeploymentError(
+            f"image_topic:={value} is no ROS topic name; "
+            "use letters, digits and _ between slashes, such as /front/image_raw"
+        )
+    return value

@@ -1,0 +1,250 @@
+"""From launch arguments to processes: which nodes, where, with which parameters, and why."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from edge_vision.deployment import parameter_files
+from edge_vision.deployment.arguments import ARGUMENTS, NO_SOURCE, DeploymentError, checked
+from edge_vision.deployment.parameter_files import Scalar
+from edge_vision.deployment.process import Process
+from edge_vision.inference.errors import ModelError
+from edge_vision.inference.hardware import Hardware, detect_hardware
+from edge_vision.inference.profiles import load_profile
+from edge_vision.paths import share_directory
+
+NODES = ("camera", "inference", "tracking", "overlay", "monitor", "recorder")
+"""What can be started, in the order in which data flows; each is also the name of its executable."""
+
+# Which node takes a launch argument as its parameter of the same name.
+_NODE_OF = {"source": "camera"} | dict.fromkeys(("model", "hardware", "backend", "precision"), "inference")
+_COMPRESSED = "/compressed"
+_TAKE_IMAGES = ("inference", "overlay", "recorder")
+_RVIZ_TOPICS = ("image_raw", "overlay", "markers", "camera_info")
+_PROFILE_VARIABLES = ("FASTDDS_DEFAULT_PROFILES_FILE", "FASTRTPS_DEFAULT_PROFILES_FILE")
+
+Parameters = dict[str, dict[str, Scalar]]
+
+
+@dataclass(frozen=True, slots=True)
+class Plan:
+    """What to start. environment: to be set for every process; notes: what was decided and why, for the log."""
+
+    processes: tuple[Process, ...]
+    environment: Mapping[str, str]
+    notes: tuple[str, ...]
+    rviz: Process | None = None
+
+
+def plan(
+    values: Mapping[str, str],
+    *,
+    extra_nodes: Sequence[str] = (),
+    parameters: Mapping[str, Mapping[str, Scalar]] | None = None,
+    environ: Mapping[str, str] = os.environ,
+    machine: Hardware | None = None,
+) -> Plan:
+    """Decides what to start; starts and writes nothing.
+
+    values: the launch arguments that were *given*; the others have their defaults and leave it to the parameter files.
+    extra_nodes: of `NODES`, beyond those that the arguments ask for. parameters: by node, or "/**" for all of them,
+    stronger than everything else. machine: instead of the one that this is. Raises DeploymentError.
+    """
+    given = checked(values)
+    value = {argument.name: argument.default for argument in ARGUMENTS} | given
+    image_topic, compressed = _image_topic(value["image_topic"])
+    has_camera = value["source"] not in NO_SOURCE and ("source" in given or not image_topic)
+    if has_camera and compressed:
+        raise DeploymentError(
+            f"image_topic:={value['image_topic']}: the camera node publishes images uncompressed; "
+            "leave /compressed away, or source:=none to take them from another node"
+        )
+    nodes = _nodes(value, has_camera, extra_nodes)
+    namespace = _absolute(value["namespace"])
+    profile_note, kind = _hardware(value["hardware"], machine)
+    given_parameters = _parameters(given, nodes, kind, compressed, parameters or {})
+    remaps = _remaps(image_topic)
+    user_file = _user_file(value["params_file"])
+
+    common = [share_directory() / "config" / "detect.yaml", *([user_file] if user_file else [])]
+    groups = {"pipeline": nodes} if value["composed"] == "true" else {node: (node,) for node in nodes}
+    processes = []
+    for name, members in groups.items():
+        own = {node: given_parameters[node] for node in members if given_parameters[node]}
+        generated = (parameter_files.generate(own, parameter_files.scratch_directory(environ)),) if own else ()
+        processes.append(
+            Process(
+                name=name,
+                executable=name,
+                nodes=members,
+                arguments=members if name == "pipeline" else (),
+                namespace=namespace,
+                parameter_files=(*common, *(file.path for file in generated)),
+                generated=generated,
+                remaps=remaps,
+                log_arguments=_log_arguments(value["log_level"], members, namespace),
+            )
+        )
+    environment, environment_note = _environment(environ)
+    notes = [
+        profile_note,
+        _nodes_note(value, groups, has_camera, image_topic),
+        _parameters_note(user_file, given),
+        environment_note,
+        *_warnings(user_file, namespace),
+    ]
+    rviz = _rviz(value["rviz_config"], namespace, remaps) if value["use_rviz"] == "true" else None
+    return Plan(tuple(processes), environment, tuple(note for note in notes if note), rviz)
+
+
+def _nodes(value: Mapping[str, str], has_camera: bool, extra: Sequence[str]) -> tuple[str, ...]:
+    unknown = [node for node in extra if node not in NODES]
+    if unknown:
+        raise DeploymentError(f"unknown node {', '.join(unknown)}; there are {', '.join(NODES)}")
+    wanted = {"inference", "monitor", *extra}
+    wanted |= {"camera"} if has_camera else set()
+    wanted |= {node for node in ("tracking", "overlay") if value[node] == "true"}
+    return tuple(node for node in NODES if node in wanted)
+
+
+def _image_topic(topic: str) -> tuple[str, bool]:
+    """The topic of the images without the suffix of the transport, and whether that is `compressed`."""
+    if topic.endswith(_COMPRESSED):
+        return topic[: -len(_COMPRESSED)], True
+    return topic, False
+
+
+def _remaps(image_topic: str) -> tuple[tuple[str, str], ...]:
+    """image_raw, what lies below it, and camera_info beside it, which is where image_transport looks for it."""
+    if image_topic in ("", "image_raw"):
+        return ()
+    parent = image_topic.rpartition("/")[0]
+    info = f"{parent}/camera_info" if parent or image_topic.startswith("/") else "camera_info"
+    below = tuple((f"image_raw{suffix}", f"{image_topic}{suffix}") for suffix in ("", "/shared", _COMPRESSED))
+    return below if info == "camera_info" else (*below, ("camera_info", info))
+
+
+def _absolute(namespace: str) -> str:
+    stripped = namespace.strip("/")
+    return f"/{stripped}" if stripped else ""
+
+
+def _parameters(
+    given: Mapping[str, str],
+    nodes: Sequence[str],
+    kind: str,
+    compressed: bool,
+    more: Mapping[str, Mapping[str, Scalar]],
+) -> Parameters:
+    """What beats the parameter files: consequences of the arguments, the arguments, then what the caller adds."""
+    result: Parameters = {node: {} for node in nodes}
+    if compressed:
+        for node in _TAKE_IMAGES:
+            result.get(node, {})["image_transport"] = "compressed"
+    if given.get("tracking") == "false" and "overlay" in result:
+        result["overlay"]["objects"] = "detections"
+    for name, node in _NODE_OF.items():
+        if name in given and node in result:
+            result[node][name] = kind if name == "hardware" else given[name]
+    if "use_sim_time" in given:
+        for values in result.values():
+            values["use_sim_time"] = given["use_sim_time"] == "true"
+    unknown = [node for node in more if node != "/**" and node not in NODES]
+    if unknown:
+        raise DeploymentError(f"parameters for unknown node {', '.join(unknown)}; there are {', '.join(NODES)} and /**")
+    for node, values in result.items():
+        values.update({**more.get("/**", {}), **more.get(node, {})})
+    return result
+
+
+def _user_file(name: str) -> Path | None:
+    if not name:
+        return None
+    path = Path(name).expanduser().absolute()
+    if not path.is_file():
+        raise DeploymentError(
+            f"params_file:={name}: there is no such file; config/detect.yaml shows what one looks like"
+        )
+    return path
+
+
+def _hardware(wanted: str, machine: Hardware | None) -> tuple[str, str]:
+    """The note about the hardware profile, and its kind."""
+    machine = machine or detect_hardware()
+    kind = machine.kind if wanted == "auto" else wanted
+    try:
+        profile = load_profile(kind)
+    except ModelError as error:
+        raise DeploymentError(f"hardware:={wanted}: {error}") from None
+    threads = profile.threads(machine.cores)
+    found = f"{machine.model}, {machine.cores} core{'s' if machine.cores != 1 else ''}"
+    why = machine.reason if wanted == "auto" else f"as asked for; auto would say {machine.kind}: {machine.reason}"
+    note = (
+        f"hardware {kind} on {found}: {why}. Backends in order: {', '.join(profile.backends)}; {profile.precision} on "
+        f"{profile.device} with {threads} thread{'s' if threads != 1 else ''}. {' '.join(profile.notes.split())}"
+    )
+    return note.rstrip(), kind
+
+
+def _log_arguments(level: str, nodes: Sequence[str], namespace: str) -> tuple[str, ...]:
+    """For debug the nodes' own loggers only: DDS and rcl would drown them."""
+    if level == "info":
+        return ()
+    if level != "debug":
+        return "--log-level", level
+    prefix = namespace.strip("/").replace("/", ".") + "." if namespace else ""
+    loggers = [*(prefix + node for node in nodes), "edge_vision"]
+    return tuple(item for logger in loggers for item in ("--log-level", f"{logger}:=debug"))
+
+
+def _environment(environ: Mapping[str, str]) -> tuple[dict[str, str], str]:
+    """Fast DDS through shared memory, unless the user has a profile of their own."""
+    for variable in _PROFILE_VARIABLES:
+        if environ.get(variable):
+            return {}, f"Fast DDS profile: {environ[variable]}, as {variable} says"
+    profile = share_directory() / "config" / "fastdds.xml"
+    return dict.fromkeys(_PROFILE_VARIABLES, str(profile)), f"Fast DDS profile: {profile} (shared memory)"
+
+
+def _rviz(config: str, namespace: str, remaps: tuple[tuple[str, str], ...]) -> Process:
+    path = Path(config).expanduser().absolute() if config else share_directory() / "config" / "rviz" / "detect.rviz"
+    if not path.is_file():
+        raise DeploymentError(
+            f"rviz_config:={config}: there is no such file; leave it empty for config/rviz/detect.rviz"
+        )
+    # The file names topics from the root, so that it also serves without us; here they go into the namespace.
+    moved = dict(remaps)
+    topics = tuple((f"/{topic}", moved.get(topic, topic)) for topic in _RVIZ_TOPICS if namespace or topic in moved)
+    return Process("rviz2", "rviz2", (), ("-d", str(path)), namespace, remaps=topics, package="rviz2")
+
+
+def _nodes_note(
+    value: Mapping[str, str], groups: Mapping[str, Sequence[str]], has_camera: bool, image_topic: str
+) -> str:
+    composed = value["composed"] == "true"
+    nodes = ", ".join(node for members in groups.values() for node in members)
+    note = f"nodes {nodes} in {'one process' if composed else f'{len(groups)} processes'}"
+    if has_camera:
+        return note
+    return f"{note}; no camera node: images come from {value['image_topic'] or 'image_raw'}"
+
+
+def _parameters_note(user_file: Path | None, given: Mapping[str, str]) -> str:
+    carried = [name for name in given if name in _NODE_OF or name == "use_sim_time"]
+    layers = ["config/detect.yaml", *([str(user_file)] if user_file else [])]
+    layers += [f"the arguments {', '.join(carried)}"] if carried else []
+    return f"parameters, the later ones win: {', '.join(layers)}"
+
+
+def _warnings(user_file: Path | None, namespace: str) -> list[str]:
+    if user_file is None:
+        return []
+    lost = parameter_files.unmatched(user_file, [f"{namespace}/{node}" for node in NODES])
+    return [
+        f"warning: {user_file}: the entry {pattern} is for no node of this launch, ROS will not use it; "
+        f"the nodes are {namespace}/camera and so on, /**/camera means camera in any namespace"
+        for pattern in lost
+    ]
