@@ -64,11 +64,10 @@ def run(arguments: argparse.Namespace) -> int:
     values = {
         "source": arguments.source,
         "model": arguments.model,
-        "backend": arguments.backend,
-        "hardware": arguments.hardware,
         "composed": "true",
-        "namespace": "",
     }
+    # What was not asked for is left to the parameter files and to the inference node, which says why it chose.
+    values |= {name: getattr(arguments, name) for name in ("backend", "hardware") if getattr(arguments, name) != "auto"}
     try:
         process = plan(values, extra_nodes=("recorder",), parameters=parameters)
         command = process.processes[0].command(executable_directory())
@@ -165,7 +164,8 @@ def table(summary: Mapping[str, Any], output: Path) -> str:
 
 def _backend(inference: Mapping[str, str]) -> str:
     parts = [inference.get(name, "") for name in ("backend", "device", "precision")]
-    return ", ".join([*parts, f"{inference.get('threads', '?')} threads"]) if parts[0] else ""
+    threads = inference.get("threads", "?")
+    return ", ".join([*parts, f"{threads} thread{'s' if threads != '1' else ''}"]) if parts[0] else ""
 
 
 def _times(stage: Mapping[str, float] | None, what: str) -> str:

@@ -138,7 +138,7 @@ class VisionNode(LifecycleNode, Generic[P]):
             every = datatype is not Frame or self.parameters.input_mode == "every"
         if profile is None:
             profile = qos.RESULT if datatype is not Frame else qos.EVERY_IMAGE_INPUT if every else qos.IMAGE_INPUT
-        depth = 4 if datatype is Frame else 32
+        depth = 2 if datatype is Frame else 32  # two: one is worked on, one waits
         mailbox = Every(self._events, callback, depth) if every else Latest(self._events, callback)
         subscription = Subscription(self, chosen, topic, profile, mailbox, self.bus, counted)
         self._subscriptions_.append(subscription)
