@@ -39,6 +39,7 @@ from edge_vision.datatypes import (
 from edge_vision.msg import NodeStats as NodeStatsMessage
 from edge_vision.msg import StageLatency as StageLatencyMessage
 from edge_vision.msg import Track, TrackArray
+from edge_vision.ros import cdr_writer
 from edge_vision.ros.cdr import CDR_LITTLE_ENDIAN, SerializedImage, Truncated, parse_image
 
 T = TypeVar("T")
@@ -52,7 +53,8 @@ class BadMessage(ValueError):
 class Adapter(Generic[T]):
     """How one datatype travels: its message type, the two functions, and whether the subscription is raw.
 
-    suffix is added to the topic's name on the subscribing side; shareable: frames also come through shared memory.
+    suffix is added to the topic's name on the subscribing side; shareable: frames also come through shared memory;
+    to_bytes: writes the message in serialised form at once, and sample: what `outgoing` tries that with.
     """
 
     datatype: type[T]
@@ -62,6 +64,21 @@ class Adapter(Generic[T]):
     raw: bool = False
     suffix: str = ""
     shareable: bool = False
+    to_bytes: Callable[[T], bytes] | None = None
+    sample: T | None = None
+
+    def outgoing(self) -> Callable[[T], Any]:
+        """What makes an item ready for a publisher: `to_bytes` where ROS reads the same message out of its bytes.
+
+        Definitions of messages belong to others and may change; then the message itself is built, which takes longer.
+        """
+        if self.to_bytes is None or self.sample is None:
+            return self.to_message
+        try:
+            same = deserialize_message(self.to_bytes(self.sample), self.message_type) == self.to_message(self.sample)
+        except Exception:  # whatever ROS has against the bytes
+            same = False
+        return self.to_bytes if same else self.to_message
 
 
 # --- headers ---------------------------------------------------------------------------------------------------------
@@ -244,19 +261,13 @@ def camera_info_from_message(message: CameraInfoMessage) -> CameraInfo:
 # --- detections and tracks -------------------------------------------------------------------------------------------
 
 
-def _centres(boxes: NDArray[np.float32]) -> tuple[list, list]:
-    """Centres and sizes as lists of Python floats: one conversion an array, not one a number."""
-    corners = boxes.astype(np.float64)
-    return ((corners[:, :2] + corners[:, 2:]) * 0.5).tolist(), (corners[:, 2:] - corners[:, :2]).tolist()
-
-
-def _set_box(box: Any, centre: list, size: list) -> None:
+def _set_box(box: Any, place: list[float]) -> None:
+    """place: centre and size."""
     position = box.center.position
-    position.x, position.y = centre
-    box.size_x, box.size_y = size
+    position.x, position.y, box.size_x, box.size_y = place
 
 
-def _detection2d(stamp: Any, frame_id: str, centre: list, size: list, class_id: int, score: float) -> Detection2D:
+def _detection2d(stamp: Any, frame_id: str, place: list[float], class_id: int, score: float) -> Detection2D:
     hypothesis = ObjectHypothesisWithPose()
     hypothesis.hypothesis.class_id = str(class_id)
     hypothesis.hypothesis.score = score
@@ -264,16 +275,16 @@ def _detection2d(stamp: Any, frame_id: str, centre: list, size: list, class_id: 
     message.header.stamp = stamp
     message.header.frame_id = frame_id
     message.results = [hypothesis]
-    _set_box(message.bbox, centre, size)
+    _set_box(message.bbox, place)
     return message
 
 
 def detections_to_message(detections: Detections | Tracks) -> Detection2DArray:
     array = Detection2DArray()
     set_header(array.header, detections)
-    centres, sizes = _centres(detections.boxes)
+    places = cdr_writer.centres_and_sizes(detections.boxes)
     make = partial(_detection2d, array.header.stamp, detections.frame_id)
-    array.detections = list(map(make, centres, sizes, detections.class_ids.tolist(), detections.scores.tolist()))
+    array.detections = list(map(make, places, detections.class_ids.tolist(), detections.scores.tolist()))
     return array
 
 
@@ -351,11 +362,9 @@ def tracks_from_detection_array(array: Detection2DArray) -> Tracks:
 def track_array_to_message(tracks: Tracks) -> TrackArray:
     array = TrackArray()
     set_header(array.header, tracks)
-    centres, sizes = _centres(tracks.boxes)
     labels = tracks.labels
     columns = zip(
-        centres,
-        sizes,
+        cdr_writer.centres_and_sizes(tracks.boxes),
         tracks.ids.tolist(),
         tracks.class_ids.tolist(),
         tracks.scores.tolist(),
@@ -364,13 +373,13 @@ def track_array_to_message(tracks: Tracks) -> TrackArray:
         tracks.states.tolist(),
         strict=True,
     )
-    for centre, size, track_id, class_id, score, velocity, age, state in columns:
+    for place, track_id, class_id, score, velocity, age, state in columns:
         track = Track()
         track.id = str(track_id)
         track.class_id = str(class_id)
         track.class_name = labels[class_id] if 0 <= class_id < len(labels) else ""
         track.score = score
-        _set_box(track.bbox, centre, size)
+        _set_box(track.bbox, place)
         track.velocity_x, track.velocity_y = velocity
         track.age = age
         track.state = state
@@ -442,12 +451,63 @@ def node_stats_from_message(message: NodeStatsMessage) -> NodeStats:
 
 # --- the table -------------------------------------------------------------------------------------------------------
 
-IMAGE = Adapter(Frame, Image, image_from_frame, frame_from_serialized, raw=True, shareable=True)
+_SAMPLE_TRACKS = Tracks(
+    np.array([[0, 1, 4, 7], [10.5, 20.25, 640, 480], [-3, 2, 5, 9]], np.float32),
+    np.array([0.5, 0.25, 0.125], np.float32),
+    np.array([0, 12, 1]),
+    np.array([7, 123456, 42]),
+    np.array([[1.5, -2], [0, 0.5], [3, 4]], np.float32),
+    np.array([0.25, 12, 3], np.float32),
+    np.array([0, 1, 2], np.uint8),
+    ("nut", "hex bolt"),
+    1_700_000_000_123_456_789,
+    "camera_optical_frame",
+)
+_SAMPLE_DETECTIONS = Detections(
+    _SAMPLE_TRACKS.boxes,
+    _SAMPLE_TRACKS.scores,
+    _SAMPLE_TRACKS.class_ids,
+    stamp=_SAMPLE_TRACKS.stamp,
+    frame_id=_SAMPLE_TRACKS.frame_id,
+)
+_SAMPLE_FRAME = Frame(np.arange(45, dtype=np.uint8).reshape(3, 5, 3), _SAMPLE_TRACKS.stamp, "camera", 3)
+
+IMAGE = Adapter(
+    Frame,
+    Image,
+    image_from_frame,
+    frame_from_serialized,
+    raw=True,
+    shareable=True,
+    to_bytes=cdr_writer.write_image,
+    sample=_SAMPLE_FRAME,
+)
 COMPRESSED_IMAGE = Adapter(Frame, CompressedImage, compressed_from_frame, frame_from_compressed, suffix="/compressed")
 CAMERA_INFO = Adapter(CameraInfo, CameraInfoMessage, camera_info_to_message, camera_info_from_message)
-DETECTIONS = Adapter(Detections, Detection2DArray, detections_to_message, detections_from_message)
-TRACKS = Adapter(Tracks, Detection2DArray, tracks_to_message, tracks_from_detection_array)
-TRACK_ARRAY = Adapter(Tracks, TrackArray, track_array_to_message, track_array_from_message)
+DETECTIONS = Adapter(
+    Detections,
+    Detection2DArray,
+    detections_to_message,
+    detections_from_message,
+    to_bytes=cdr_writer.write_detections,
+    sample=_SAMPLE_DETECTIONS,
+)
+TRACKS = Adapter(
+    Tracks,
+    Detection2DArray,
+    tracks_to_message,
+    tracks_from_detection_array,
+    to_bytes=cdr_writer.write_tracks,
+    sample=_SAMPLE_TRACKS,
+)
+TRACK_ARRAY = Adapter(
+    Tracks,
+    TrackArray,
+    track_array_to_message,
+    track_array_from_message,
+    to_bytes=cdr_writer.write_track_array,
+    sample=_SAMPLE_TRACKS,
+)
 LABEL_INFO = Adapter(LabelInfo, LabelInfoMessage, label_info_to_message, label_info_from_message)
 NODE_STATS = Adapter(NodeStats, NodeStatsMessage, node_stats_to_message, node_stats_from_message)
 

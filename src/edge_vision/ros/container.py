@@ -50,7 +50,10 @@ class Container:
 
     def add(self, name: str) -> VisionNode:
         """Makes the node and gives it to the executor. Raises Unusable for parameters that cannot be."""
-        node = registry.node_class(name)(name, self)
+        return self.adopt(registry.node_class(name)(name, self))
+
+    def adopt(self, node: VisionNode) -> VisionNode:
+        """Gives a node that was made for this container to the executor; consumers after what they consume."""
         self.nodes.append(node)
         self._executor.add_node(node)
         return node

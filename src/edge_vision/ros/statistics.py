@@ -6,6 +6,7 @@ import time
 from collections import deque
 
 import numpy as np
+from numpy.typing import NDArray
 
 from edge_vision.datatypes import StageLatency
 
@@ -33,6 +34,16 @@ class Stage:
     def add(self, nanoseconds: int) -> None:
         self._samples[self._count % WINDOW] = nanoseconds
         self._count += 1
+
+    @property
+    def count(self) -> int:
+        """Samples since the beginning."""
+        return self._count
+
+    def newest(self, count: int) -> NDArray[np.int64]:
+        """The newest samples in ns, oldest first: `count` of them, or as many as there are (512 at most)."""
+        count = min(count, self._count, WINDOW)
+        return self._samples[np.arange(self._count - count, self._count) % WINDOW]
 
     def latency(self, node: str) -> StageLatency | None:
         """Percentiles of the newest samples, None before the first."""

@@ -89,7 +89,7 @@ class Publisher(Generic[T]):
     ):
         self._node = node
         self._bus = bus
-        self._adapter = adapter
+        self._outgoing = adapter.outgoing()
         self._counted = counted
         self.datatype = adapter.datatype
         self.topic = node.resolve_topic_name(topic)
@@ -113,7 +113,7 @@ class Publisher(Generic[T]):
         for subscription in self.local:
             subscription.offer(item)
         if self._always or self._ros.get_subscription_count():
-            self._ros.publish(self._adapter.to_message(item))
+            self._ros.publish(self._outgoing(item))
         if self._shared is not None:
             self._shared.publish(item)  # type: ignore[arg-type]
         if self._counted:

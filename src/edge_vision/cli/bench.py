@@ -1,0 +1,204 @@
+"""`edge_vision bench pipeline|transport`: figures, each beside what it is compared to, from one run."""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+import sys
+from collections.abc import Callable
+from importlib.util import find_spec
+from pathlib import Path
+from typing import Any
+
+DESCRIPTION = "Measures the pipeline and the transport of frames, side by side with what they are compared to."
+
+PIPELINE_PARTS = ("plain", "composed", "processes", "start")
+DEFAULT_SIZES = ("640x480", "1920x1080")
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    commands = parser.add_subparsers(dest="what", required=True, metavar="WHAT")
+    pipeline = commands.add_parser(
+        "pipeline",
+        help="camera to tracks: composed and one process a node, against the plain loop and the bare backend call",
+        description="Plays the same frames of the twin, in turns, to: the bare backend call; a plain loop of "
+        "pre-processing, run, decoding and tracking without ROS; the composed pipeline; one process a node. Results "
+        "are heard by one more process. Then starts the composed pipeline anew for its start-up time and memory.",
+        formatter_class=argparse.ArgumentDefaultsHelpFormatter,
+    )
+    pipeline.add_argument("--model", default="conveyor_parts", help="bundled model, bundle folder or .onnx file")
+    pipeline.add_argument("--decoder", default="", help="decoder of a bare .onnx file (default: recognised)")
+    pipeline.add_argument("--backend", default="auto", help="inference backend")
+    pipeline.add_argument("--hardware", default="auto", help="hardware profile")
+    pipeline.add_argument("--threads", type=int, default=0, help="threads of the backend, 0 for the profile's rule")
+    pipeline.add_argument("--frames", type=_positive(int), default=300, help="frames for each contender and size")
+    pipeline.add_argument("--rate", type=_positive(float), default=30.0, help="frames per second")
+    pipeline.add_argument(
+        "--only",
+        nargs="+",
+        choices=PIPELINE_PARTS,
+        default=PIPELINE_PARTS,
+        metavar="PART",
+        help=_choices(PIPELINE_PARTS),
+    )
+    _common(pipeline)
+
+    from edge_vision.benchmarks.transport import CONTENDERS
+
+    transport = commands.add_parser(
+        "transport",
+        help="one hop of a frame between nodes, ours against plain rclpy, inside a process and across",
+        description="Sends frames from one node to another and times each from the publish call to the callback "
+        "that has its pixels: ours and plain rclpy with default settings, in turns. 1,000 frames at 10 fps take 100 s "
+        "a size.",
+        formatter_class=argparse.ArgumentDefaultsHelpFormatter,
+    )
+    transport.add_argument("--frames", type=_positive(int), default=200, help="frames for each contender and size")
+    transport.add_argument("--rate", type=_positive(float), default=10.0, help="frames per second of each contender")
+    names = (*CONTENDERS, "building")
+    transport.add_argument("--only", nargs="+", choices=names, default=names, metavar="PART", help=_choices(names))
+    _common(transport)
+
+
+def _common(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("--sizes", nargs="+", type=_size, default=DEFAULT_SIZES, metavar="WxH", help="image sizes")
+    parser.add_argument(
+        "--json", metavar="FILE", default=argparse.SUPPRESS, help="write the figures as JSON, - for stdout"
+    )
+    parser.add_argument("--check", action="store_true", help="exit with 1 when a target is missed")
+
+
+def run(arguments: argparse.Namespace) -> int:
+    from tqdm import tqdm
+
+    from edge_vision.benchmarks.child import ChildFailed
+    from edge_vision.benchmarks.results import as_dict, text
+
+    arguments.sizes = [_size(size) if isinstance(size, str) else size for size in arguments.sizes]
+    if set(arguments.only) - {"plain"} and not _has_ros():
+        return _fail("ROS is not on the path of this shell: `. scripts/env.sh` first (or --only plain)")
+    os.environ.setdefault("ROS_AUTOMATIC_DISCOVERY_RANGE", "LOCALHOST")
+    measure = _pipeline if arguments.what == "pipeline" else _transport
+    try:
+        with tqdm(desc=f"bench {arguments.what}", unit="frame", file=sys.stderr, smoothing=0) as bar:
+            report = measure(arguments, bar)
+    except (ChildFailed, ValueError, OSError) as error:
+        return _fail(str(error))
+    target = getattr(arguments, "json", None)
+    if target != "-":
+        print(text(report))
+    if target:
+        written = json.dumps(as_dict(report), indent=2)
+        if target == "-":
+            print(written)
+        else:
+            Path(target).write_text(written + "\n")
+    return 1 if arguments.check and report.missed else 0
+
+
+def _pipeline(arguments: argparse.Namespace, bar: Any) -> Any:
+    from edge_vision.benchmarks import pipeline, start
+    from edge_vision.benchmarks.results import Report, machine
+
+    settings = pipeline.Settings(
+        _model_path(arguments.model),
+        arguments.decoder,
+        arguments.backend,
+        arguments.hardware,
+        arguments.threads,
+        arguments.frames,
+        arguments.rate,
+        tuple(arguments.only),
+    )
+    bar.total = pipeline.work(settings, arguments.sizes)
+    sections = []
+    engine: dict[str, Any] = {}
+    if set(settings.only) - {"start"}:
+        for width, height in arguments.sizes:
+            section, engine = pipeline.measure(settings, width, height, bar.update)
+            sections.append(section)
+    if "start" in settings.only:
+        bar.set_description("starting the pipeline")
+        sections.append(start.measure(settings, lambda steps: None))
+    shown = {
+        "model": str(arguments.model),
+        "frames": settings.frames,
+        "rate": f"{settings.rate:g} fps",
+        **_engine(engine),
+    }
+    return Report("bench pipeline", machine(), shown, tuple(sections))
+
+
+def _engine(engine: dict[str, Any]) -> dict[str, Any]:
+    if not engine:
+        return {}
+    return {
+        "input": "x".join(str(side) for side in engine["input"]),
+        "backend": f"{engine['backend']} {engine['version']} ({engine['device']}, {engine['precision']})",
+        "threads": engine["threads"],
+    }
+
+
+def _transport(arguments: argparse.Namespace, bar: Any) -> Any:
+    from edge_vision.benchmarks import transport
+    from edge_vision.benchmarks.results import Report, machine
+
+    settings = transport.Settings(arguments.frames, arguments.rate, tuple(arguments.only))
+    bar.total = transport.work(settings, arguments.sizes)
+    sections = [transport.measure(settings, width, height, bar.update) for width, height in arguments.sizes]
+    shown = {"frames": settings.frames, "rate": f"{settings.rate:g} fps"}
+    return Report("bench transport", machine(), shown, tuple(sections))
+
+
+def _model_path(model: str) -> Path:
+    """A path as it is; a bare name is looked for among the bundled models. ValueError where there is none."""
+    from edge_vision.paths import share_directory
+
+    path = Path(model).expanduser()
+    bundled = share_directory() / "models" / model
+    found = path if path.exists() or "/" in model else bundled
+    if not found.exists():
+        raise ValueError(f"no model {model}: give a bundle folder, an .onnx file, or the name of a folder in models/")
+    return found
+
+
+def _has_ros() -> bool:
+    try:
+        return find_spec("rclpy") is not None and find_spec("edge_vision.msg") is not None
+    except ModuleNotFoundError:
+        return False
+
+
+def _choices(names: tuple[str, ...]) -> str:
+    return f"measure these alone: {', '.join(names)}"
+
+
+def _positive(kind: type) -> Callable[[str], Any]:
+    def read(text: str) -> Any:
+        try:
+            value = kind(text)
+        except ValueError:
+            value = 0
+        if value <= 0:
+            raise argparse.ArgumentTypeError(
+                f"'{text}' must be {'a whole number' if kind is int else 'a number'} above 0"
+            )
+        return value
+
+    return read
+
+
+def _size(text: str) -> tuple[int, int]:
+    try:
+        width, height = (int(part) for part in text.lower().split("x"))
+    except ValueError:
+        width = height = 0
+    if width < 32 or height < 32:
+        raise argparse.ArgumentTypeError(f"'{text}' is no image size: write WIDTHxHEIGHT, e.g. 640x480")
+    return width, height
+
+
+def _fail(message: str) -> int:
+    print(f"edge_vision bench: {message}", file=sys.stderr)
+    return 1
