@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING, Any, ClassVar, Generic, TypeVar
 
 from diagnostic_msgs.msg import DiagnosticArray
 from rcl_interfaces.msg import SetParametersResult
+from rclpy.clock import Clock, ClockType
 from rclpy.lifecycle import LifecycleNode, LifecycleState, TransitionCallbackReturn
 from rclpy.parameter import Parameter
 from rclpy.qos import QoSProfile
@@ -69,7 +70,9 @@ class VisionNode(LifecycleNode, Generic[P]):
         self.add_on_set_parameters_callback(self._on_parameters)
         self._diagnostics = self.create_publisher(DiagnosticArray, "/diagnostics", 10)
         self._statistics = Publisher(self, adapters.NODE_STATS, "node_stats", qos.RESULT, self.bus)
-        self._timer = self.create_timer(1.0, self._report)
+        self._mismatches: list[tuple[str, str, str, str, Callable[[], list[str]]]] = []
+        # By the clock on the wall: a simulated one may stand still, and the node is there all the same.
+        self._timer = self.create_timer(1.0, self._report, clock=Clock(clock_type=ClockType.STEADY_TIME))
 
     # --- hooks -------------------------------------------------------------------------------------------------------
 
@@ -181,14 +184,23 @@ class VisionNode(LifecycleNode, Generic[P]):
             self.input_rate.tick()
             self._newest_stamp = item.stamp
 
-    def warn_incompatible(self, topic: str, verb: str, peer_kind: str, peers: list[str], event: Any) -> None:
+    def warn_incompatible(
+        self, topic: str, verb: str, peer_kind: str, peers: Callable[[], list[str]], event: Any
+    ) -> None:
         policy = getattr(event, "last_policy_kind", None)
-        named = ", ".join(sorted(set(peers))) or "unknown"
-        self.get_logger().warning(
-            f"QoS mismatch on {topic}: {self.get_name()} {verb} it, but not all of its {peer_kind} ({named}) fit "
-            f"({getattr(policy, 'name', policy)}). Nothing flows between the two: set qos_overrides.{topic}.* on "
-            "one of them"
-        )
+        mismatch = (topic, verb, peer_kind, getattr(policy, "name", str(policy)), peers)
+        # Warned of with the next report: the other end is known by its name a moment later only.
+        if mismatch[:4] not in [known[:4] for known in self._mismatches]:
+            self._mismatches.append(mismatch)
+
+    def _warn_of_mismatches(self) -> None:
+        mismatches, self._mismatches = self._mismatches, []
+        for topic, verb, peer_kind, policy, peers in mismatches:
+            named = ", ".join(sorted(set(peers()))) or "gone by now"
+            self.get_logger().warning(
+                f"QoS mismatch on {topic}: {self.get_name()} {verb} it, but not all of its {peer_kind} ({named}) fit "
+                f"({policy}). Nothing flows between the two: set qos_overrides.{topic}.* on one of them"
+            )
 
     # --- life --------------------------------------------------------------------------------------------------------
 
@@ -354,6 +366,7 @@ class VisionNode(LifecycleNode, Generic[P]):
         message.header.stamp = self.get_clock().now().to_msg()
         self._diagnostics.publish(message)
         self._statistics.publish(stats)
+        self._warn_of_mismatches()
         if self.active:
             for subscription in self._subscriptions_:
                 subscription.check()

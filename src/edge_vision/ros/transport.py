@@ -10,6 +10,7 @@ from __future__ import annotations
 import threading
 import time
 from collections import OrderedDict
+from copy import copy
 from typing import TYPE_CHECKING, Any, Generic, TypeVar
 
 from rclpy.event_handler import PublisherEventCallbacks, SubscriptionEventCallbacks
@@ -97,7 +98,7 @@ class Publisher(Generic[T]):
         self._ros = node.create_publisher(
             adapter.message_type,
             topic,
-            profile,
+            copy(profile),  # rclpy writes the overrides of this topic into it
             qos_overriding_options=qos.OVERRIDES,
             event_callbacks=PublisherEventCallbacks(incompatible_qos=self._incompatible, use_default_callbacks=False),
         )
@@ -133,7 +134,9 @@ class Publisher(Generic[T]):
         self._node.destroy_publisher(self._ros)
 
     def _incompatible(self, event: Any) -> None:
-        peers = [p.node_name for p in self._node.get_subscriptions_info_by_topic(self.topic)]
+        def peers() -> list[str]:
+            return [p.node_name for p in self._node.get_subscriptions_info_by_topic(self.topic)]
+
         self._node.warn_incompatible(self.topic, "publishes", "subscribers", peers, event)
 
 
@@ -192,7 +195,7 @@ class Subscription(Generic[T]):
             self._adapter.message_type,
             self._name + self._adapter.suffix,
             self._from_message,
-            self._profile,
+            copy(self._profile),  # as above
             qos_overriding_options=qos.OVERRIDES,
             event_callbacks=SubscriptionEventCallbacks(
                 incompatible_qos=self._incompatible, use_default_callbacks=False
@@ -248,5 +251,7 @@ class Subscription(Generic[T]):
         self.mailbox.close()
 
     def _incompatible(self, event: Any) -> None:
-        peers = [p.node_name for p in self._node.get_publishers_info_by_topic(self.topic)]
+        def peers() -> list[str]:
+            return [p.node_name for p in self._node.get_publishers_info_by_topic(self.topic)]
+
         self._node.warn_incompatible(self.topic, "subscribes", "publishers", peers, event)
