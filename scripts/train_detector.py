@@ -528,14 +528,13 @@ def main() -> None:
     parser.add_argument("--work", type=Path, default=REPOSITORY / "build" / "training", help="frames and checkpoints")
     parser.add_argument("--bundle", type=Path, default=REPOSITORY / "models" / "conveyor_parts")
     parser.add_argument("--frames", type=int, default=3200)
-    parser.add_argument("--epochs", type=int, default=26)
+    parser.add_argument("--epochs", type=int, default=14)
     parser.add_argument("--batch", type=int, default=16)
     parser.add_argument("--rate", type=float, default=2e-3)
     parser.add_argument("--seed", type=int, default=1)
     parser.add_argument("--threads", type=int, default=2)
     parser.add_argument("--resume", action="store_true", help="go on from the last checkpoint in --work")
     args = parser.parse_args()
-    begun = time.time()
     model = train(args)
     settings = {key: getattr(args, key) for key in ("seed", "frames", "epochs", "batch", "rate")}
     provenance = {
@@ -543,7 +542,6 @@ def main() -> None:
         **settings,
         "training_seeds": f"{TRAINING_SEEDS} and up",
         "torch": str(torch.__version__),
-        "minutes": round((time.time() - begun) / 60),
     }
     measure(export(model, args.bundle, provenance))
 
