@@ -39,7 +39,8 @@ class MonitorNode(VisionNode[MonitorParameters]):
     def every_second(self) -> None:
         now = self.now_ns()
         # Statistics out of a message have no stamp: they are as new as their last coming.
-        known = [stats for stats in self._nodes.values() if not stats.stamp or now - stats.stamp < _FORGET_S * 1e9]
+        everybody = tuple(self._nodes.values())  # at once: the worker thread writes to it
+        known = [stats for stats in everybody if not stats.stamp or now - stats.stamp < _FORGET_S * 1e9]
         message = PipelineStats()
         message.header.stamp = self.get_clock().now().to_msg()
         message.nodes = [node_stats_to_message(stats) for stats in known]

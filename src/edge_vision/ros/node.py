@@ -359,6 +359,12 @@ class VisionNode(LifecycleNode, Generic[P]):
         )
 
     def _report(self) -> None:
+        try:
+            self._report_now()
+        except Exception as error:  # what is said about the work must not end it
+            self._complain(f"{type(error).__name__}: {error}\n{traceback.format_exc()}", self.get_logger().error)
+
+    def _report_now(self) -> None:
         stats = self.statistics()
         message = diagnostics.make(
             self.get_fully_qualified_name(), stats, self.status(), self._problem, self._waiting(), self.active

@@ -214,6 +214,9 @@ class Subscription(Generic[T]):
         except BadMessage as error:
             self._node.reject(f"{self.topic}: {error}")
             return
+        except Exception as error:  # a message that nobody thought of must not end the process
+            self._node.reject(f"{self.topic}: a message cannot be read ({type(error).__name__}: {error})")
+            return
         if self._shared is not None:
             if self._shared.has_delivered(item.stamp):  # type: ignore[attr-defined]
                 return
