@@ -73,7 +73,11 @@ def run(arguments: argparse.Namespace) -> int:
         command = process.processes[0].command(executable_directory())
     except (DeploymentError, ValueError) as error:
         return _fail(str(error), 2)
-    (output / "summary.json").unlink(missing_ok=True)  # an old one must not be taken for this run's
+    try:
+        output.mkdir(parents=True, exist_ok=True)
+        (output / "summary.json").unlink(missing_ok=True)  # an old one must not be taken for this run's
+    except OSError as error:
+        return _fail(f"{output}: cannot be written ({error.strerror}); name another folder with --output", 2)
     code = _run([*command[:1], "--must-start", *command[1:]], process.environment)
     return _report(output, code, arguments.json)
 
