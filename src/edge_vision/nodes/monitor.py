@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import sys
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from edge_vision.datatypes import NodeStats
 from edge_vision.msg import PipelineStats
@@ -34,13 +34,13 @@ class MonitorNode(VisionNode[MonitorParameters]):
             self.destroy_publisher(self._pipeline)
 
     def collect(self, stats: NodeStats) -> None:
-        self._nodes[stats.node] = stats
+        # Statistics out of a message have no stamp: they are as new as their coming.
+        self._nodes[stats.node] = replace(stats, stamp=self.now_ns())
 
     def every_second(self) -> None:
         now = self.now_ns()
-        # Statistics out of a message have no stamp: they are as new as their last coming.
         everybody = tuple(self._nodes.values())  # at once: the worker thread writes to it
-        known = [stats for stats in everybody if not stats.stamp or now - stats.stamp < _FORGET_S * 1e9]
+        known = [stats for stats in everybody if now - stats.stamp < _FORGET_S * 1e9]
         message = PipelineStats()
         message.header.stamp = self.get_clock().now().to_msg()
         message.nodes = [node_stats_to_message(stats) for stats in known]

@@ -54,6 +54,7 @@ class Adapter(Generic[T]):
     """How one datatype travels: its message type, the two functions, and whether the subscription is raw.
 
     suffix is added to the topic's name on the subscribing side; shareable: frames also come through shared memory;
+    gathered: nodes of many processes publish on one topic, which is why it is always taken from ROS;
     to_bytes: writes the message in serialised form at once, and sample: what `outgoing` tries that with.
     """
 
@@ -64,6 +65,7 @@ class Adapter(Generic[T]):
     raw: bool = False
     suffix: str = ""
     shareable: bool = False
+    gathered: bool = False
     to_bytes: Callable[[T], bytes] | None = None
     sample: T | None = None
 
@@ -509,7 +511,7 @@ TRACK_ARRAY = Adapter(
     sample=_SAMPLE_TRACKS,
 )
 LABEL_INFO = Adapter(LabelInfo, LabelInfoMessage, label_info_to_message, label_info_from_message)
-NODE_STATS = Adapter(NodeStats, NodeStatsMessage, node_stats_to_message, node_stats_from_message)
+NODE_STATS = Adapter(NodeStats, NodeStatsMessage, node_stats_to_message, node_stats_from_message, gathered=True)
 
 # The message that a datatype travels as unless a topic says otherwise.
 DEFAULT: dict[type, Adapter] = {

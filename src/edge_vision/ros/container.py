@@ -26,6 +26,7 @@ from edge_vision.ros.transport import Bus
 DRAIN_S = 10.0  # what is on its way through the nodes may take this long at the end
 _SPIN_S = 0.1  # a signal is seen after this long at the latest
 KILL_S = 20.0  # an end that takes longer is cut short
+_SAME_REQUEST_S = 1.0  # ros2 launch sends its own SIGINT right after the one that Ctrl-C sends to all
 
 
 def make_executor() -> Executor:
@@ -46,6 +47,7 @@ class Container:
         self.exit_code = 0
         self.reason = ""
         self._end = threading.Event()
+        self._signalled: float | None = None
         self._executor = make_executor()
 
     def add(self, name: str) -> VisionNode:
@@ -113,9 +115,12 @@ class Container:
         watchdog.cancel()
 
     def _on_signal(self, number: int, _frame: Any) -> None:
-        if self._end.is_set():  # asked twice: at once
+        now = time.monotonic()
+        if self._signalled is None:
+            self._signalled = now
+            self.finish(f"{signal.Signals(number).name} received")
+        elif now - self._signalled > _SAME_REQUEST_S:  # asked twice: at once
             self._kill()
-        self.finish(f"{signal.Signals(number).name} received")
 
     def _kill(self) -> None:
         sys.stdout.flush()

@@ -10,6 +10,7 @@ from __future__ import annotations
 import threading
 import time
 from collections import OrderedDict
+from collections.abc import Callable
 from copy import copy
 from typing import TYPE_CHECKING, Any, Generic, TypeVar
 
@@ -50,7 +51,9 @@ class Bus:
 
     def add_subscription(self, subscription: Subscription) -> None:
         with self._lock:
-            self._subscriptions.setdefault(subscription.topic, []).append(subscription)
+            # Nodes are activated from the last consumer on: who comes later stands earlier in the flow, and is served
+            # first.
+            self._subscriptions.setdefault(subscription.topic, []).insert(0, subscription)
             self._rewire(subscription.topic)
 
     def remove_subscription(self, subscription: Subscription) -> None:
@@ -62,9 +65,9 @@ class Bus:
         publishers = self._publishers.get(topic, [])
         subscriptions = self._subscriptions.get(topic, [])
         for subscription in subscriptions:
-            subscription.listen_to_ros(not publishers)
+            subscription.listen_to_ros(not publishers or subscription.gathers)
         for publisher in publishers:
-            publisher.local = tuple(s for s in subscriptions if s.datatype is publisher.datatype)
+            publisher.local = tuple(s for s in subscriptions if s.datatype is publisher.datatype and not s.gathers)
 
     def publishes(self, topic: str) -> int:
         """Publishers on the topic in this process."""
@@ -152,6 +155,7 @@ class Subscription(Generic[T]):
         mailbox: Mailbox,
         bus: Bus,
         counted: bool,
+        needed: Callable[[], bool] | None = None,
     ):
         self._node = node
         self._bus = bus
@@ -159,9 +163,11 @@ class Subscription(Generic[T]):
         self._profile = profile
         self._name = topic
         self.datatype = adapter.datatype
+        self.gathers = adapter.gathered
         self.topic = node.resolve_topic_name(topic)
         self.mailbox = mailbox
         self.counted = counted
+        self._needed = needed
         self._ros: Any = None
         self._shared: SharedFrameInput | None = None
         self._last_stamp = -1
@@ -174,7 +180,8 @@ class Subscription(Generic[T]):
     def offer(self, item: T) -> None:
         """Called by the publishing thread of this process."""
         self._node.received(self, item)
-        self.mailbox.offer(item)
+        if self._needed is None or self._needed():  # no thread is woken for what nobody looks at
+            self.mailbox.offer(item)
 
     # --- the ROS side ------------------------------------------------------------------------------------------------
 
@@ -231,6 +238,8 @@ class Subscription(Generic[T]):
 
     def _deliver(self, item: T) -> None:
         self._node.received(self, item)
+        if self._needed is not None and not self._needed():
+            return
         if isinstance(self.mailbox, Every):
             self.mailbox.offer(item, wait=False)
         else:
@@ -241,7 +250,7 @@ class Subscription(Generic[T]):
         if self._shared is not None and self._ros is None and not self._shared.alive():
             self._attach()
         local = self._bus.publishes(self.topic)
-        if local and self._node.count_publishers(self.topic) > local:
+        if local and not self.gathers and self._node.count_publishers(self.topic) > local:
             self._node.warn_once(
                 f"{self.topic} is published in this process and by another one; only the former is used. "
                 "Remap the other, or switch this process's own publisher off."
