@@ -21,7 +21,7 @@ from edge_vision.datatypes import NS_PER_S, CameraInfo, Frame, Tracks, TrackStat
 from edge_vision.simulation.belt import BELT_BOTTOM, BELT_TOP, TEXTURE_LENGTH, belt_texture, draw_rails
 from edge_vision.simulation.camera import LENS, Sensor, distort, expose, intrinsics, undistort, undistortion_map
 from edge_vision.simulation.options import ConveyorOptions
-from edge_vision.simulation.parts import FINISHES_OF, LABELS, part_sprites
+from edge_vision.simulation.parts import FINISHES_OF, LABELS, SHADOW_REACH, part_sprites
 
 FRAME_ID = "camera_optical_frame"
 
@@ -310,22 +310,27 @@ class Conveyor:
             x = (travel - part.u) * self.scale + m
             y = part.y * self.scale + m - self._belt_rows.start
             self._blit(belt, part, angle, x, y)
-        blur = abs(self.belt_speed(t)) * self.scale * o.exposure if o.blur else 0.0
-        if blur > 0.2:
-            cv2.filter2D(belt, -1, _box_kernel(blur), dst=belt, borderType=cv2.BORDER_REPLICATE)
+        if o.blur:
+            kernel = _box_kernel(abs(self.belt_speed(t)) * self.scale * o.exposure)
+            if kernel.size > 1:
+                cv2.filter2D(belt, -1, kernel, dst=belt, borderType=cv2.BORDER_REPLICATE)
         if self._lens is None:
             return self._canvas[m : m + o.height, m : m + o.width]
         return cv2.remap(self._canvas, *self._lens, cv2.INTER_LINEAR)
 
     def _blit(self, belt: NDArray, part: _Part, angle: float, x: float, y: float) -> None:
         """Lays a part with its centre at continuous pixel coordinates x, y onto the belt."""
-        reach = math.ceil((self._sprites.shapes[part.class_id].radius * part.size + 13) * self.scale)
-        x0, x1 = max(0, math.floor(x) - reach), min(belt.shape[1], math.ceil(x) + reach)
-        y0, y1 = max(0, math.floor(y) - reach), min(belt.shape[0], math.ceil(y) + reach)
+        c, s = math.cos(angle) * part.size, math.sin(angle) * part.size
+        across, along = self._sprites.shapes[part.class_id].half_size
+        reach_x, reach_y = abs(c) * across + abs(s) * along, abs(s) * across + abs(c) * along
+        left, top, right, bottom = SHADOW_REACH
+        x0 = max(0, math.floor(x - (reach_x + left) * self.scale))
+        y0 = max(0, math.floor(y - (reach_y + top) * self.scale))
+        x1 = min(belt.shape[1], math.ceil(x + (reach_x + right) * self.scale))
+        y1 = min(belt.shape[0], math.ceil(y + (reach_y + bottom) * self.scale))
         if x0 >= x1 or y0 >= y1:
             return
         sprite = self._sprites.get(part.class_id, part.finish, angle)
-        c, s = math.cos(angle) * part.size, math.sin(angle) * part.size
         half = sprite.shape[0] / 2 - 0.5
         matrix = np.array(
             [
@@ -334,9 +339,9 @@ class Conveyor:
             ]
         )
         patch = cv2.warpAffine(sprite, matrix, (x1 - x0, y1 - y0), flags=cv2.INTER_LINEAR, borderValue=(0, 0, 0, 255))
-        left = cv2.cvtColor(patch[..., 3], cv2.COLOR_GRAY2BGR)
+        share = cv2.cvtColor(patch[..., 3], cv2.COLOR_GRAY2BGR)
         roi = belt[y0:y1, x0:x1]
-        cv2.multiply(roi, left, dst=roi, scale=1 / 255)
+        cv2.multiply(roi, share, dst=roi, scale=1 / 255)
         cv2.add(roi, cv2.cvtColor(patch, cv2.COLOR_BGRA2BGR), dst=roi)
 
     def render(self, index: int, start_stamp: int = 0, *, masks: bool = False, clean: bool = False) -> SimulatedFrame:
@@ -354,7 +359,8 @@ class Conveyor:
 
 
 def _box_kernel(length: float) -> NDArray[np.float32]:
-    """The (1, n) kernel of a motion of ``length`` pixels: a box with fractional ends, n odd."""
+    """The (1, n) kernel of a motion of ``length`` pixels: a box with fractional ends, n odd; 1 up to one pixel, over
+    which a pixel integrates anyway."""
     half = length / 2
     n = 2 * math.ceil(max(half - 0.5, 0)) + 1
     kernel = np.ones(n, np.float32)

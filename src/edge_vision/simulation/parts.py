@@ -24,6 +24,7 @@ _SHADOW_OFFSET = 4.5  # units, away from the lamp
 _SHADOW_BLUR = 3.2  # units, sigma
 _SHADOW_DEPTH = 0.62
 _PAD = 15.0  # units around a part, room for its shadow
+SHADOW_REACH = (7.5, 6.5, 12.5, 13.5)  # units that a shadow can be seen beyond its part: left, top, right, bottom
 _ANGLE_STEP = math.radians(4.0)  # shading is baked for every 4 degrees; a part at an angle between has the nearest's
 
 # Finishes: BGR reflectance of the metal, and how strong the highlights are.
@@ -54,7 +55,7 @@ class PartShape:
     image-plane components, and the weight of the turned-metal highlight. cos2, sin2: of twice the polar angle.
     soft: the blurred coverage that makes the shadow; light_left: what the part and its contact shadow leave of the
     belt. rings (P, 2) float64: the outer outline and those of the holes, one after the other, in units about the
-    part's centre; ring_starts: where each hole's begins. area: square units; radius: units.
+    part's centre; ring_starts: where each hole's begins. area: square units; half_size: half its width and height.
     """
 
     label: str
@@ -70,7 +71,7 @@ class PartShape:
     rings: NDArray
     ring_starts: tuple[int, ...]
     area: float
-    radius: float
+    half_size: tuple[float, float]
 
 
 class _Sheet:
@@ -297,7 +298,7 @@ def build_part(label: str, pixels_per_unit: float) -> PartShape:
         rings=np.concatenate([outer, *holes]),
         ring_starts=tuple(np.cumsum([len(outer), *map(len, holes)])[:-1].tolist()),
         area=area,
-        radius=float(np.hypot(outer[:, 0], outer[:, 1]).max()),
+        half_size=(float(np.abs(outer[:, 0]).max()), float(np.abs(outer[:, 1]).max())),
     )
 
 
