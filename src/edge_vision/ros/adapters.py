@@ -173,7 +173,10 @@ def frame_from_serialized(message: bytes) -> Frame:
 
 
 def _deserialized(message: bytes) -> SerializedImage:
-    m = deserialize_message(message, Image)
+    try:
+        m = deserialize_message(message, Image)
+    except Exception as error:  # of the middleware's own kind, which rclpy does not name
+        raise BadMessage(f"truncated Image message ({len(message)} bytes): {error}") from None
     data = np.frombuffer(m.data, np.uint8)
     return SerializedImage(
         stamp_ns(m.header.stamp), m.header.frame_id, m.height, m.width, m.encoding, m.is_bigendian, m.step, data
@@ -184,6 +187,8 @@ def _frame(image: SerializedImage) -> Frame:
     encoding = image.encoding
     if encoding in _CONVERTED:
         channels, code = _CONVERTED[encoding]
+        if channels == 2 and image.width % 2:
+            raise BadMessage(f"{encoding} has two pixels in four bytes, so its width is even, not {image.width}")
         packed = _shaped(image.data, image.height, image.width, image.step, np.dtype(np.uint8), channels, encoding)
         return Frame(cv2.cvtColor(np.ascontiguousarray(packed), code), image.stamp, image.frame_id)
     pixels = image_view(image.data, image.height, image.width, image.step, encoding)

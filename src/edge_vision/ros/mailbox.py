@@ -43,7 +43,8 @@ class Latest:
         """The item taken last has been dealt with."""
 
     def open(self) -> None:
-        """Begins empty."""
+        """Begins empty, also of what a publisher offered while it was being closed."""
+        self.take()
 
     def close(self) -> None:
         self.take()
@@ -93,8 +94,9 @@ class Every:
         self._free.release(64)
 
     def open(self) -> None:
-        self._closed = False
+        self._items.clear()  # what a publisher offered while it was being closed
         self._free = threading.Semaphore(self._depth)
+        self._closed = False
 
     def __len__(self) -> int:
         return len(self._items)
