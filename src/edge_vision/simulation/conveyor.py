@@ -2,37 +2,29 @@
 
 Frames are addressed by index: `Conveyor.render` and `Conveyor.truth` depend on the options and the index alone,
 so frames can be made in any order, in any process, and are the same.
-
-The belt's travel has a closed form. Its speed is ``v (1 + variation (0.7 sin(w1 t + p1) + 0.3 sin(w2 t + p2)))``
-and parts lie in the cells of a grid that moves with it, each cell's content drawn from (seed, column, lane).
 """
 
 from __future__ import annotations
 
 import math
 from dataclasses import dataclass
-from functools import lru_cache
 
 import cv2
 import numpy as np
 from numpy.typing import NDArray
 
 from edge_vision.datatypes import NS_PER_S, CameraInfo, Frame, Tracks, TrackState
-from edge_vision.simulation.belt import BELT_BOTTOM, BELT_TOP, TEXTURE_LENGTH, belt_texture, draw_rails
+from edge_vision.simulation.belt import BELT_TOP, TEXTURE_LENGTH, belt_texture, draw_rails
 from edge_vision.simulation.camera import LENS, Sensor, distort, expose, intrinsics, undistort, undistortion_map
+from edge_vision.simulation.layout import BeltLayout, Part
 from edge_vision.simulation.options import ConveyorOptions
-from edge_vision.simulation.parts import FINISHES_OF, LABELS, SHADOW_REACH, part_sprites
+from edge_vision.simulation.parts import LABELS
+from edge_vision.simulation.sprites import SHADOW_REACH, part_sprites
+from edge_vision.simulation.visibility import paint, visible_box
 
 FRAME_ID = "camera_optical_frame"
 
-_LANES = 4
-_PITCH = 88.0  # units between columns of cells along the belt
-_LANE_HEIGHT = (BELT_BOTTOM - BELT_TOP) / _LANES
-_JITTER = (30.0, 17.0)  # units: how far from its cell's centre a part may lie, along and across
-_MARGIN = 60.0  # units: no part reaches farther from its centre
 _MIN_VISIBLE = 0.25  # parts of which less is to be seen are not in the truth
-# Share of each class among the parts, in the order of LABELS.
-_SHARES = np.array([0.18, 0.15, 0.15, 0.12, 0.13, 0.12, 0.15])
 
 
 @dataclass(frozen=True, slots=True)
@@ -49,21 +41,6 @@ class SimulatedFrame:
     clean: NDArray[np.uint8] | None = None
 
 
-@dataclass(frozen=True, slots=True)
-class _Part:
-    """A part as it was put on the belt. u: its place along the belt; y: units; angle, turning: rad, rad/s."""
-
-    id: int
-    class_id: int
-    finish: int
-    u: float
-    y: float
-    angle: float
-    turning: float
-    size: float
-    order: float
-
-
 class Conveyor:
     """The conveyor scene of some options. Not safe for use from two threads at once."""
 
@@ -73,66 +50,10 @@ class Conveyor:
         self.K = intrinsics(o.width, o.height)
         self.D = LENS * o.distortion
         self.sensor = Sensor(exposure=o.exposure, gain=o.gain, read_noise=o.read_noise)
-        rng = np.random.default_rng([o.seed, 1])
-        phases = rng.uniform(0, 2 * math.pi, 2).tolist()
-        frequencies = rng.uniform((0.5, 1.5), (1.1, 2.9)).tolist()  # rad/s
-        self._swings = tuple(zip((0.7 * o.variation, 0.3 * o.variation), frequencies, phases, strict=True))
-        self._start = float(rng.uniform(0, TEXTURE_LENGTH))
         self._margin = self._canvas_margin()
-        self._column0 = self._columns(0.0)[0]
-        self._part = lru_cache(maxsize=512)(self._place)
-        self._entry = lru_cache(maxsize=512)(self._entry_time)
+        self.layout = BeltLayout(o, self._margin / self.scale)
+        self._start = float(np.random.default_rng([o.seed, 3]).uniform(0, TEXTURE_LENGTH))
         self._sprites = part_sprites(self.scale)
-
-    # -- the scene ------------------------------------------------------------------------------------------------
-
-    def travel(self, t: float) -> float:
-        """How far the belt has run at ``t`` s, in units (pixels of a 480-line image)."""
-        swing = sum(a / w * (math.cos(p) - math.cos(w * t + p)) for a, w, p in self._swings)
-        return self.options.speed * (t + swing)
-
-    def belt_speed(self, t: float) -> float:
-        """Speed of the belt at ``t`` s in units/s: the derivative of `travel`."""
-        return self.options.speed * (1 + sum(a * math.sin(w * t + p) for a, w, p in self._swings))
-
-    def _columns(self, travel: float) -> tuple[int, int]:
-        """First and last column of cells that may show in the image once the belt has run ``travel`` units."""
-        reach = _MARGIN + _JITTER[0] + self._margin / self.scale
-        # A part at u lies at x = travel - u; columns count upwards in order of appearance.
-        right = self.options.width / self.scale + reach
-        return math.floor((travel - right) / _PITCH), math.ceil((travel + reach) / _PITCH)
-
-    def _place(self, column: int, lane: int) -> _Part | None:
-        """What lies in one cell of the belt, or None."""
-        # Columns before the first are negative and a seed must not be: fold the sign into the key.
-        rng = np.random.Generator(np.random.SFC64([self.options.seed, abs(column), int(column < 0), lane]))
-        draw = rng.random(9)
-        if draw[0] >= self.options.density:
-            return None
-        class_id = int(np.searchsorted(np.cumsum(_SHARES), draw[1] * _SHARES.sum(), side="right"))
-        class_id = min(class_id, len(LABELS) - 1)
-        lane_centre = BELT_TOP + (lane + 0.5) * _LANE_HEIGHT
-        y = float(np.clip(lane_centre + (2 * draw[3] - 1) * _JITTER[1], BELT_TOP + 50, BELT_BOTTOM - 50))
-        return _Part(
-            id=(column - self._column0) * _LANES + lane + 1,
-            class_id=class_id,
-            finish=int(draw[2] * len(FINISHES_OF[LABELS[class_id]])),
-            u=column * _PITCH + (2 * draw[4] - 1) * _JITTER[0] + (lane % 2) * _PITCH / 2,
-            y=y,
-            angle=draw[5] * 2 * math.pi,
-            turning=math.radians(self.options.rotation) * (2 * draw[6] - 1),
-            size=0.92 + 0.16 * draw[7],
-            order=draw[8],
-        )
-
-    def _parts(self, t: float) -> tuple[list[_Part], float]:
-        """The parts that may show at ``t`` s, lowest first, and the belt's travel."""
-        travel = self.travel(t)
-        first, last = self._columns(travel)
-        cells = (self._part(column, lane) for column in range(first, last + 1) for lane in range(_LANES))
-        parts = [part for part in cells if part is not None]
-        parts.sort(key=lambda part: part.order)
-        return parts, travel
 
     # -- the truth ------------------------------------------------------------------------------------------------
 
@@ -178,7 +99,7 @@ class Conveyor:
     ) -> tuple[Tracks, list[int], NDArray[np.uint8] | None]:
         """The truth, which of the painted outlines it keeps, and those outlines' image (number + 1 at each pixel)."""
         o, t = self.options, index / self.options.fps
-        parts, travel = self._parts(t)
+        parts, travel = self.layout.parts(t)
         points, starts, boxes = self._outlines(parts, travel, t)
         shapes = self._sprites.shapes
         limits = np.array([o.width, o.height, o.width, o.height], np.float64)
@@ -197,20 +118,20 @@ class Conveyor:
             needed = set(inside.tolist()) if paint_all else doubtful | set(np.flatnonzero(meets.any(0)).tolist())
             for i in sorted(needed):
                 fixed = np.round((points[starts[i] : starts[i + 1]] - 0.5) * 16).astype(np.int32)
-                _paint(painted, np.split(fixed, shapes[parts[i].class_id].ring_starts), i + 1, boxes[i])
+                paint(painted, np.split(fixed, shapes[parts[i].class_id].ring_starts), i + 1, boxes[i])
         kept = []
         for i in inside.tolist():
             if i in doubtful:
                 assert painted is not None
-                full = shapes[parts[i].class_id].area * (parts[i].size * self.scale) ** 2
-                box = _visible_box(painted, i + 1, clipped[i], full)
+                least = _MIN_VISIBLE * shapes[parts[i].class_id].area * (parts[i].size * self.scale) ** 2
+                box = visible_box(painted, i + 1, clipped[i], least)
                 if box is None:
                     continue
                 clipped[i] = box
             kept.append(i)
         chosen = [parts[i] for i in kept]
         centres = np.array([[travel - part.u, part.y] for part in chosen]).reshape(-1, 2)
-        step = self.belt_speed(t) * 1e-3  # a central difference over 2 ms
+        step = self.layout.belt_speed(t) * 1e-3  # a central difference over 2 ms
         ahead, behind = (self._to_image(centres + np.array([d, 0.0])) for d in (step, -step))
         n = len(chosen)
         tracks = Tracks(
@@ -219,7 +140,7 @@ class Conveyor:
             class_ids=np.array([part.class_id for part in chosen], np.int64),
             ids=np.array([part.id for part in chosen], np.int64),
             velocities=((ahead - behind) / 2e-3).astype(np.float32),
-            ages=np.array([t - self._entry(part.u) for part in chosen], np.float32),
+            ages=np.array([t - self.layout.entry_time(part.u) for part in chosen], np.float32),
             states=np.full(n, TrackState.CONFIRMED, np.uint8),
             labels=LABELS,
             stamp=self.stamp(index, start_stamp),
@@ -227,7 +148,7 @@ class Conveyor:
         )
         return tracks, kept, painted
 
-    def _outlines(self, parts: list[_Part], travel: float, t: float) -> tuple[NDArray, NDArray, NDArray]:
+    def _outlines(self, parts: list[Part], travel: float, t: float) -> tuple[NDArray, NDArray, NDArray]:
         """All parts' outline points in distorted pixels (P, 2), where each part's begin (N + 1,), boxes (N, 4)."""
         if not parts:
             return np.zeros((0, 2)), np.zeros(1, np.int64), np.zeros((0, 4))
@@ -241,15 +162,6 @@ class Conveyor:
         points = self._to_image(np.stack([x * c - y * s + x0, x * s + y * c + y0], -1))
         low, high = np.minimum.reduceat(points, starts[:-1]), np.maximum.reduceat(points, starts[:-1])
         return points, starts, np.concatenate([low, high], 1)
-
-    def _entry_time(self, part_u: float) -> float:
-        """When, in s, the belt had run ``part_u`` units, by Newton's method; 0 for what lay in the image already."""
-        if self.options.speed <= 0 or part_u <= 0:
-            return 0.0
-        t = part_u / self.options.speed
-        for _ in range(12):
-            t -= (self.travel(t) - part_u) / self.belt_speed(t)
-        return max(t, 0.0)
 
     # -- the pixels -----------------------------------------------------------------------------------------------
 
@@ -296,7 +208,7 @@ class Conveyor:
         self._prepare()
         o, m = self.options, self._margin
         t = index / o.fps
-        parts, travel = self._parts(t)
+        parts, travel = self.layout.parts(t)
         belt = self._canvas[self._belt_rows]
         # The texture moves with the parts: pixel x shows texture at x - travel. Two whole-pixel crops, mixed.
         phase = (-(travel + self._start) * self.scale - m) % self._texture_length
@@ -311,14 +223,14 @@ class Conveyor:
             y = part.y * self.scale + m - self._belt_rows.start
             self._blit(belt, part, angle, x, y)
         if o.blur:
-            kernel = _box_kernel(abs(self.belt_speed(t)) * self.scale * o.exposure)
+            kernel = _box_kernel(abs(self.layout.belt_speed(t)) * self.scale * o.exposure)
             if kernel.size > 1:
                 cv2.filter2D(belt, -1, kernel, dst=belt, borderType=cv2.BORDER_REPLICATE)
         if self._lens is None:
             return self._canvas[m : m + o.height, m : m + o.width]
         return cv2.remap(self._canvas, *self._lens, cv2.INTER_LINEAR)
 
-    def _blit(self, belt: NDArray, part: _Part, angle: float, x: float, y: float) -> None:
+    def _blit(self, belt: NDArray, part: Part, angle: float, x: float, y: float) -> None:
         """Lays a part with its centre at continuous pixel coordinates x, y onto the belt."""
         c, s = math.cos(angle) * part.size, math.sin(angle) * part.size
         across, along = self._sprites.shapes[part.class_id].half_size
@@ -367,30 +279,3 @@ def _box_kernel(length: float) -> NDArray[np.float32]:
     if n > 1:
         kernel[0] = kernel[-1] = half - (n - 2) / 2
     return (kernel / kernel.sum())[None, :]
-
-
-def _paint(image: NDArray[np.uint8], rings: list[NDArray], value: int, box: NDArray) -> None:
-    """Paints the even-odd interior of an outline with holes; rings are int32 with 4 fractional bits."""
-    if len(rings) == 1:
-        cv2.fillPoly(image, rings, value, cv2.LINE_8, 4)
-        return
-    # The holes must let through what lies below: paint aside, then copy.
-    h, w = image.shape
-    x0, y0 = max(0, int(box[0]) - 1), max(0, int(box[1]) - 1)
-    x1, y1 = min(w, math.ceil(box[2]) + 1), min(h, math.ceil(box[3]) + 1)
-    aside = np.zeros((y1 - y0, x1 - x0), np.uint8)
-    shift = np.array([x0, y0], np.int32) * 16
-    cv2.fillPoly(aside, [ring - shift for ring in rings], 255, cv2.LINE_8, 4)
-    image[y0:y1, x0:x1][aside > 0] = value
-
-
-def _visible_box(painted: NDArray[np.uint8], value: int, box: NDArray, full_area: float) -> NDArray | None:
-    """The box of the pixels of ``value``, exact where they reach the outline's own box; None if too few show."""
-    x0, y0, x1, y1 = int(box[0]), int(box[1]), math.ceil(box[2]), math.ceil(box[3])
-    mask = (painted[y0:y1, x0:x1] == value).view(np.uint8)
-    if cv2.countNonZero(mask) < _MIN_VISIBLE * full_area:
-        return None
-    bx, by, bw, bh = cv2.boundingRect(mask)
-    seen = np.array([x0 + bx, y0 + by, x0 + bx + bw, y0 + by + bh], np.float64)
-    # Painted outlines are a pixel fat; an edge that was not cut stays where the geometry has it.
-    return np.where(np.abs(seen - box) <= 1.5, box, seen)

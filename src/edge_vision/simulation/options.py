@@ -59,6 +59,8 @@ class ConveyorOptions:
             value = getattr(self, name)
             if value is not None and not low <= value <= high:
                 raise ValueError(f"conveyor option '{name}' is {value}: it must be in {low:g} .. {high:g}")
+        if self.width > 4 * self.height:
+            raise ValueError(f"conveyor image of {self.width}x{self.height}: at most four times as wide as high")
 
     @classmethod
     def from_uri(cls, uri: str) -> ConveyorOptions:

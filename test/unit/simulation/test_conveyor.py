@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 
 import numpy as np
@@ -154,15 +155,17 @@ def test_velocities_are_those_of_the_boxes() -> None:
         np.testing.assert_allclose(now.velocities[i], moved, atol=6.0)
         compared += 1
     assert compared >= 3
-    assert abs(float(np.median(now.velocities[:, 0])) - conveyor.belt_speed(5.0)) < 0.1 * conveyor.belt_speed(5.0)
+    assert abs(
+        float(np.median(now.velocities[:, 0])) - conveyor.layout.belt_speed(5.0)
+    ) < 0.1 * conveyor.layout.belt_speed(5.0)
 
 
 def test_travel_is_the_integral_of_speed() -> None:
     conveyor = Conveyor(ConveyorOptions(seed=12, variation=0.6))
     times = np.linspace(0, 20, 4001)
-    speeds = np.array([conveyor.belt_speed(t) for t in times])
+    speeds = np.array([conveyor.layout.belt_speed(t) for t in times])
     integral = float(np.sum((speeds[1:] + speeds[:-1]) / 2 * np.diff(times)))
-    assert conveyor.travel(20.0) == pytest.approx(integral, rel=1e-6)
+    assert conveyor.layout.travel(20.0) == pytest.approx(integral, rel=1e-6)
     assert speeds.min() > 0
     assert speeds.max() / speeds.min() > 1.3
 
@@ -242,3 +245,21 @@ def test_clean_image_is_the_mean_of_the_noisy_ones() -> None:
     difference = shot.frame.image.astype(np.float32) - shot.clean
     assert abs(float(difference.mean())) < 0.05
     assert 0.8 < float(difference.std()) < 3.0
+
+
+@pytest.mark.parametrize("size", [(32, 32), (641, 479), (256, 64)])
+def test_odd_sizes(size: tuple[int, int]) -> None:
+    shot = Conveyor(ConveyorOptions(*size)).render(7, masks=True, clean=True)
+    assert shot.frame.image.shape == shot.clean.shape == (size[1], size[0], 3)
+    assert shot.masks.shape == (len(shot.truth), size[1], size[0])
+    assert len(shot.truth) > 5
+
+
+def test_scenes_of_two_threads_share_sprites_safely() -> None:
+    options = [ConveyorOptions(width=320, height=240, seed=seed, rotation=300.0, noise=False) for seed in (1, 2)]
+    alone = [[Conveyor(o).radiance(i).copy() for i in range(0, 40, 8)] for o in options]
+    with ThreadPoolExecutor(2) as pool:
+        together = list(
+            pool.map(lambda o: [c.radiance(i).copy() for c in [Conveyor(o)] for i in range(0, 40, 8)], options)
+        )
+    np.testing.assert_array_equal(together, alone)
