@@ -212,9 +212,7 @@ def _environment(environ: Mapping[str, str]) -> tuple[dict[str, str], str]:
 def _rviz(config: str, namespace: str, remaps: tuple[tuple[str, str], ...]) -> Process:
     path = Path(config).expanduser().absolute() if config else share_directory() / "config" / "rviz" / "detect.rviz"
     if not path.is_file():
-        raise DeploymentError(
-            f"rviz_config:={config}: there is no such file; leave it empty for config/rviz/detect.rviz"
-        )
+        raise DeploymentError(f"rviz_config:={config}: {path} is not there; leave it empty for the package's own")
     # The file names topics from the root, so that it also serves without us; here they go into the namespace.
     moved = dict(remaps)
     topics = tuple((f"/{topic}", moved.get(topic, topic)) for topic in _RVIZ_TOPICS if namespace or topic in moved)

@@ -1,0 +1,250 @@
+"""From launch arguments to processes: nodes, parameters and their order of strength, remaps, environment, notes."""
+
+from __future__ import annotations
+
+import importlib
+from pathlib import Path
+
+import pytest
+import yaml
+from hypothesis import given
+from hypothesis import strategies as st
+
+from edge_vision.deployment import NODES, DeploymentError, Plan, Process, executable_directory, plan
+from edge_vision.inference.hardware import Hardware
+from edge_vision.paths import share_directory
+
+PI = Hardware("raspberry_pi", "Raspberry Pi 5", 4, 8 << 30, (), "the device tree names Raspberry Pi 5")
+
+
+def only(decided: Plan) -> Process:
+    assert len(decided.processes) == 1
+    return decided.processes[0]
+
+
+def parameters_of(process: Process) -> dict[str, dict]:
+    """What the generated file says, by node."""
+    content: dict = {}
+    for file in process.generated:
+        content |= yaml.safe_load(file.text)
+    return {pattern.rpartition("/")[2]: entry["ros__parameters"] for pattern, entry in content.items()}
+
+
+def test_nothing_given_is_the_default_pipeline_with_the_default_parameters():
+    process = only(plan({}, environ={}))
+    assert process.name == process.executable == "pipeline"
+    assert process.nodes == process.arguments == ("camera", "inference", "tracking", "overlay", "monitor")
+    assert process.parameter_files == (share_directory() / "config" / "detect.yaml",)
+    assert process.ros_arguments == ("--params-file", str(share_directory() / "config" / "detect.yaml"))
+
+
+def test_nodes_are_those_of_the_ros_room():
+    registry = importlib.import_module("edge_vision.ros.registry")  # imports no ROS by itself
+    assert tuple(registry.NODES) == NODES
+    assert only(plan({})).nodes == registry.DEFAULT_PIPELINE
+
+
+def test_separate_processes_are_named_after_their_nodes():
+    decided = plan({"composed": "false", "source": "0", "backend": "openvino"})
+    assert [process.executable for process in decided.processes] == [
+        "camera", "inference", "tracking", "overlay", "monitor",
+    ]  # fmt: skip
+    assert all(process.arguments == () for process in decided.processes)
+    parameters = {process.name: parameters_of(process) for process in decided.processes}
+    assert parameters["camera"] == {"camera": {"source": "0"}}
+    assert parameters["inference"] == {"inference": {"backend": "openvino"}}
+    assert parameters["monitor"] == {}
+
+
+@pytest.mark.parametrize(
+    ("values", "nodes"),
+    [
+        ({"source": "none"}, ("inference", "tracking", "overlay", "monitor")),
+        ({"source": ""}, ("inference", "tracking", "overlay", "monitor")),
+        ({"image_topic": "/cam/image"}, ("inference", "tracking", "overlay", "monitor")),
+        ({"image_topic": "/cam/image", "source": "0"}, ("camera", "inference", "tracking", "overlay", "monitor")),
+        ({"tracking": "false"}, ("camera", "inference", "overlay", "monitor")),
+        ({"overlay": "False"}, ("camera", "inference", "tracking", "monitor")),
+    ],
+)
+def test_which_nodes_run(values: dict, nodes: tuple):
+    assert only(plan(values)).nodes == nodes
+
+
+def test_without_tracking_the_overlay_draws_detections():
+    assert parameters_of(only(plan({"tracking": "false"}))) == {"overlay": {"objects": "detections"}}
+
+
+def test_only_arguments_that_are_given_become_parameters():
+    given = {"source": "sim://conveyor?seed=1", "model": "/m m/x.onnx", "hardware": "auto", "precision": "int8"}
+    assert parameters_of(only(plan(given, machine=PI))) == {
+        "camera": {"source": "sim://conveyor?seed=1"},
+        "inference": {"model": "/m m/x.onnx", "hardware": "raspberry_pi", "precision": "int8"},
+    }
+
+
+def test_the_users_file_is_stronger_than_the_defaults_and_weaker_than_arguments(tmp_path: Path):
+    mine = tmp_path / "mine.yaml"
+    mine.write_text("/**/inference: {ros__parameters: {backend: openvino}}")
+    process = only(plan({"params_file": str(mine), "backend": "onnxruntime"}))
+    assert process.parameter_files == (
+        share_directory() / "config" / "detect.yaml",
+        mine,
+        process.generated[0].path,
+    )
+    assert parameters_of(process) == {"inference": {"backend": "onnxruntime"}}
+    assert only(plan({"params_file": str(mine)})).parameter_files[-1] == mine
+
+
+def test_a_users_entry_that_no_node_would_get_is_warned_of(tmp_path: Path):
+    mine = tmp_path / "mine.yaml"
+    mine.write_text("inference: {ros__parameters: {backend: openvino}}")
+    assert not [note for note in plan({"params_file": str(mine)}).notes if "warning" in note]
+    (warning,) = [note for note in plan({"params_file": str(mine), "namespace": "front"}).notes if "warning" in note]
+    assert "the entry /inference is for no node of this launch" in warning
+    assert "/front/camera" in warning
+
+
+def test_the_callers_parameters_are_the_strongest():
+    decided = plan(
+        {"source": "0", "use_sim_time": "true"},
+        extra_nodes=("recorder",),
+        parameters={"/**": {"input_mode": "every", "use_sim_time": False}, "camera": {"source": "1", "loop": True}},
+    )
+    process = only(decided)
+    assert process.nodes[-1] == "recorder"
+    parameters = parameters_of(process)
+    assert parameters["camera"] == {"source": "1", "loop": True, "input_mode": "every", "use_sim_time": False}
+    assert parameters["recorder"] == {"input_mode": "every", "use_sim_time": False}
+
+
+def test_image_topic_moves_what_belongs_to_the_images():
+    process = only(plan({"image_topic": "/cam/image"}))
+    assert dict(process.remaps) == {
+        "image_raw": "/cam/image",
+        "image_raw/shared": "/cam/image/shared",
+        "image_raw/compressed": "/cam/image/compressed",
+        "camera_info": "/cam/camera_info",
+    }
+    assert dict(only(plan({"image_topic": "image"})).remaps).get("camera_info") is None
+    assert dict(only(plan({"image_topic": "/image"})).remaps)["camera_info"] == "/camera_info"
+    assert only(plan({"image_topic": "image_raw"})).remaps == ()
+
+
+def test_a_compressed_topic_is_taken_as_such():
+    process = only(plan({"image_topic": "/cam/image/compressed"}))
+    assert dict(process.remaps)["image_raw/compressed"] == "/cam/image/compressed"
+    parameters = parameters_of(process)
+    assert parameters["inference"] == parameters["overlay"] == {"image_transport": "compressed"}
+    with pytest.raises(DeploymentError, match=r"publishes images uncompressed.*source:=none"):
+        plan({"image_topic": "/cam/image/compressed", "source": "0"})
+
+
+@pytest.mark.parametrize(("namespace", "full"), [("front", "/front"), ("/a/b/", "/a/b"), ("", ""), ("/", "")])
+def test_namespaces_are_made_absolute(namespace: str, full: str):
+    process = only(plan({"namespace": namespace}))
+    assert process.namespace == full
+    assert ("-r", f"__ns:={full}") == process.ros_arguments[:2] if full else "__ns" not in str(process.ros_arguments)
+
+
+def test_hardware_is_decided_from_the_machine_and_said_why():
+    note = plan({}, machine=PI).notes[0]
+    assert note.startswith("hardware raspberry_pi on Raspberry Pi 5, 4 cores: the device tree names Raspberry Pi 5.")
+    assert "Backends in order: onnxruntime" in note
+    assert "3 threads" in note
+    asked = plan({"hardware": "intel"}, machine=PI)
+    assert "as asked for; auto would say raspberry_pi" in asked.notes[0]
+    assert parameters_of(only(asked)) == {"inference": {"hardware": "intel"}}
+
+
+def test_the_fast_dds_profile_is_set_unless_the_user_has_one():
+    decided = plan({}, environ={})
+    assert Path(decided.environment["FASTDDS_DEFAULT_PROFILES_FILE"]).is_file()
+    assert decided.environment["FASTRTPS_DEFAULT_PROFILES_FILE"] == decided.environment["FASTDDS_DEFAULT_PROFILES_FILE"]
+    own = plan({}, environ={"FASTRTPS_DEFAULT_PROFILES_FILE": "/mine.xml"})
+    assert own.environment == {}
+    assert "/mine.xml" in " ".join(own.notes)
+
+
+def test_log_levels():
+    assert only(plan({"log_level": "info"})).log_arguments == ()
+    assert only(plan({"log_level": "warn"})).log_arguments == ("--log-level", "warn")
+    debug = only(plan({"log_level": "debug", "namespace": "/a/b"})).log_arguments
+    assert debug[:2] == ("--log-level", "a.b.camera:=debug")
+    assert debug[-1] == "edge_vision:=debug"
+
+
+def test_rviz_moves_into_the_namespace():
+    assert plan({}).rviz is None
+    rviz = plan({"use_rviz": "true", "namespace": "front", "image_topic": "/cam/image"}).rviz
+    assert rviz is not None
+    assert rviz.arguments == ("-d", str(share_directory() / "config" / "rviz" / "detect.rviz"))
+    assert rviz.namespace == "/front"
+    assert dict(rviz.remaps)["/overlay"] == "overlay"
+    assert dict(rviz.remaps)["/image_raw"] == "/cam/image"
+    root = plan({"use_rviz": "true"}).rviz
+    assert root is not None
+    assert root.remaps == ()
+
+
+@pytest.mark.parametrize(
+    ("arguments", "says"),
+    [
+        ({"values": {"params_file": "/nope.yaml"}}, "params_file:=/nope.yaml: there is no such file"),
+        ({"values": {"rviz_config": "/nope.rviz", "use_rviz": "true"}}, "rviz_config:=/nope.rviz: "),
+        ({"values": {}, "extra_nodes": ("printer",)}, "unknown node printer; there are camera, inference"),
+        ({"values": {}, "parameters": {"printer": {}}}, "parameters for unknown node printer; there are camera"),
+        ({"values": {"model": 3}}, "model must be a text"),
+    ],
+)
+def test_errors_name_what_is_wrong(arguments: dict, says: str):
+    with pytest.raises(DeploymentError) as caught:
+        plan(**arguments)
+    assert says in str(caught.value)
+
+
+CHOICES = {
+    "source": ("none", "0", "sim://conveyor"),
+    "image_topic": ("", "cam", "/cam/image_raw"),
+    "namespace": ("", "front"),
+    "composed": ("true", "false"),
+    "tracking": ("true", "false"),
+    "overlay": ("true", "false"),
+}
+
+
+@given(st.fixed_dictionaries({}, optional={name: st.sampled_from(values) for name, values in CHOICES.items()}))
+def test_every_node_runs_exactly_once_whatever_is_chosen(values: dict):
+    decided = plan(values, machine=PI, environ={})
+    nodes = [node for process in decided.processes for node in process.nodes]
+    assert len(nodes) == len(set(nodes))
+    assert nodes == [node for node in NODES if node in nodes]
+    assert {"inference", "monitor"} <= set(nodes)
+    assert ("camera" in nodes) == (values.get("source", "" if values.get("image_topic") else "sim") not in ("", "none"))
+    assert ("tracking" in nodes) == (values.get("tracking") != "false")
+    for process in decided.processes:
+        assert set(parameters_of(process)) <= set(process.nodes)
+
+
+def test_the_command_line_is_complete_and_its_files_are_there(tmp_path: Path):
+    process = only(plan({"source": "/a b/0.mp4", "namespace": "front"}, environ={"TMPDIR": str(tmp_path)}))
+    command = process.command(Path("/prefix/lib/edge_vision"))
+    assert command[:7] == [
+        "/prefix/lib/edge_vision/pipeline", "camera", "inference", "tracking", "overlay", "monitor", "--ros-args",
+    ]  # fmt: skip
+    files = [Path(command[i + 1]) for i, part in enumerate(command) if part == "--params-file"]
+    assert len(files) == 2
+    assert all(file.is_file() for file in files)
+    assert "/a b/0.mp4" in files[-1].read_text()
+
+
+def test_the_executables_are_found_by_the_prefix_path(tmp_path: Path):
+    folder = tmp_path / "two" / "lib" / "edge_vision"
+    folder.mkdir(parents=True)
+    path = f"{tmp_path / 'one'}:{tmp_path / 'two'}"
+    with pytest.raises(DeploymentError, match=r"not found \(under none of .*scripts/setup.sh.*env.sh"):
+        executable_directory({"AMENT_PREFIX_PATH": path})
+    with pytest.raises(DeploymentError, match="AMENT_PREFIX_PATH is empty"):
+        executable_directory({})
+    (folder / "pipeline").write_text("")
+    assert executable_directory({"AMENT_PREFIX_PATH": path}) == folder
