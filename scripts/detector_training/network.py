@@ -1,0 +1,130 @@
+"""The detector: a small convolutional network with YOLOX's outputs."""
+
+from __future__ import annotations
+
+import math
+
+import torch
+from detector_training.frames import HEIGHT, WIDTH
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from edge_vision.simulation import LABELS
+
+STRIDES = (8, 16)
+
+
+def conv(inputs: int, outputs: int, kernel: int, stride: int = 1, padding: int | None = None) -> nn.Sequential:
+    padding = kernel // 2 if padding is None else padding
+    layer = nn.Conv2d(inputs, outputs, kernel, stride, padding, bias=False)
+    return nn.Sequential(layer, nn.BatchNorm2d(outputs), nn.ReLU())
+
+
+def separable(channels: int) -> nn.Sequential:
+    """Depthwise 3x3 and pointwise convolution."""
+    depthwise = nn.Conv2d(channels, channels, 3, 1, 1, groups=channels, bias=False)
+    return nn.Sequential(depthwise, nn.BatchNorm2d(channels), *conv(channels, channels, 1))
+
+
+class Residual(nn.Module):
+    """A bottleneck of half width with a shortcut."""
+
+    def __init__(self, channels: int) -> None:
+        super().__init__()
+        self.body = nn.Sequential(conv(channels, channels // 2, 1), conv(channels // 2, channels, 3))
+
+    def forward(self, x: Tensor) -> Tensor:
+        return x + self.body(x)
+
+
+class Detector(nn.Module):
+    """Images (B, 240, 320, 3) uint8 BGR to raw YOLOX outputs (B, 1500, 5 + classes), logits while training.
+
+    A 6x6 patch convolution of stride 4 starts it: the two usual convolutions of stride 2 on large maps would cost
+    more than half of the whole network.
+    """
+
+    def __init__(self, classes: int = len(LABELS), width: int = 64) -> None:
+        super().__init__()
+        self.stage4 = nn.Sequential(conv(3, 32, 6, 4, 1), Residual(32))
+        self.stage8 = nn.Sequential(conv(32, 64, 3, 2), Residual(64), Residual(64))
+        self.stage16 = nn.Sequential(conv(64, 96, 3, 2), Residual(96), Residual(96))
+        self.lateral8, self.lateral16 = conv(64, width, 1), conv(96, width, 1)
+        self.fuse = separable(width)
+        self.class_towers = nn.ModuleList(separable(width) for _ in STRIDES)
+        self.box_towers = nn.ModuleList(separable(width) for _ in STRIDES)
+        self.class_heads = nn.ModuleList(nn.Conv2d(width, classes, 1) for _ in STRIDES)
+        self.box_heads = nn.ModuleList(nn.Conv2d(width, 5, 1) for _ in STRIDES)
+        for head, boxes, stride in zip(self.class_heads, self.box_heads, STRIDES, strict=True):
+            nn.init.constant_(head.bias, math.log(0.05))
+            nn.init.constant_(boxes.bias, 0.5)
+            with torch.no_grad():
+                boxes.bias[2:4] = math.log(36 / stride)  # the parts' usual size
+                boxes.bias[4] = math.log(0.01)
+
+    def features(self, images: Tensor) -> tuple[Tensor, Tensor]:
+        x = self.stage8(self.stage4(images))
+        deep = self.lateral16(self.stage16(x))
+        return self.fuse(self.lateral8(x) + F.interpolate(deep, scale_factor=2)), deep
+
+    def forward(self, images: Tensor) -> Tensor:
+        x = images.permute(0, 3, 1, 2).float()
+        if self.training or not hasattr(self, "folded"):
+            x = x / 255
+        levels = []
+        for i, feature in enumerate(self.features(x)):
+            boxes, classes = (
+                self.box_heads[i](self.box_towers[i](feature)),
+                self.class_heads[i](self.class_towers[i](feature)),
+            )
+            if not self.training:
+                boxes = torch.cat([boxes[:, :4], boxes[:, 4:].sigmoid()], 1)
+                classes = classes.sigmoid()
+            levels.append(torch.cat([boxes, classes], 1).flatten(2))
+        return torch.cat(levels, 2).transpose(1, 2)
+
+
+def fold(model: Detector) -> Detector:
+    """Batch normalisation and the division by 255 folded into the convolutions, for export."""
+
+    def fold_into(module: nn.Module) -> None:
+        for child in module.children():
+            fold_into(child)
+        if isinstance(module, nn.Sequential):
+            kept: list[nn.Module] = []
+            for layer in module:
+                if isinstance(layer, nn.BatchNorm2d):
+                    kept[-1] = nn.utils.fusion.fuse_conv_bn_eval(kept[-1], layer)
+                else:
+                    kept.append(layer)
+            module._modules.clear()
+            for i, layer in enumerate(kept):
+                module.add_module(str(i), layer)
+
+    model.eval()
+    fold_into(model)
+    with torch.no_grad():
+        model.stage4[0][0].weight /= 255
+    model.folded = True
+    return model
+
+
+def grid() -> tuple[Tensor, Tensor]:
+    """Cell coordinates (1500, 2) and strides (1500, 1) in the order of the outputs."""
+    cells, strides = [], []
+    for stride in STRIDES:
+        h, w = HEIGHT // stride, WIDTH // stride
+        y, x = torch.meshgrid(torch.arange(h), torch.arange(w), indexing="ij")
+        cells.append(torch.stack([x, y], -1).reshape(-1, 2))
+        strides.append(torch.full((h * w, 1), stride))
+    return torch.cat(cells).float(), torch.cat(strides).float()
+
+
+CELLS, CELL_STRIDES = grid()
+
+
+def decode(raw: Tensor) -> Tensor:
+    """Raw outputs (..., 1500, 4+) to xyxy boxes in input pixels: cx = (x + gx) s, w = exp(w) s."""
+    centre = (raw[..., :2] + CELLS) * CELL_STRIDES
+    half = torch.exp(raw[..., 2:4].clamp(max=6)) * CELL_STRIDES / 2
+    return torch.cat([centre - half, centre + half], -1)
