@@ -201,11 +201,13 @@ class Observer:
         #: newest diagnostics by name of node, and how many came
         self.diagnostics: dict[str, DiagnosticStatus] = {}
         self.diagnostics_count: dict[str, int] = {}
+        self._diagnostics_stamp: dict[str, int] = {}
         self.node.create_subscription(DiagnosticArray, "/diagnostics", self._on_diagnostics, 50)
 
     def _on_diagnostics(self, array: DiagnosticArray) -> None:
         for status in array.status:
             self.diagnostics[status.name] = status
+            self._diagnostics_stamp[status.name] = stamp_of(array)
             self.diagnostics_count[status.name] = self.diagnostics_count.get(status.name, 0) + 1
 
     # --- waiting -----------------------------------------------------------------------------------------------------
@@ -286,9 +288,13 @@ class Observer:
         return {} if status is None else {pair.key: pair.value for pair in status.values}
 
     def fresh_values(self, name: str, process: Process | None = None) -> dict[str, str]:
-        """The second of the diagnostics that come from now on: made wholly after this call."""
-        goal = self.diagnostics_count.get(name, 0) + 2
-        self.spin_until(lambda: self.diagnostics_count.get(name, 0) >= goal, f"diagnostics of {name}", process)
+        """Diagnostics made wholly after this call: by their stamp, or the second from now on (simulated time)."""
+        now, goal = time.time_ns(), self.diagnostics_count.get(name, 0) + 2
+
+        def fresh() -> bool:
+            return self._diagnostics_stamp.get(name, 0) >= now or self.diagnostics_count.get(name, 0) >= goal
+
+        self.spin_until(fresh, f"diagnostics of {name}", process)
         return self.values(name)
 
     def wait_for_status(

@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import os
 import signal
+from collections.abc import Iterator
 
 import pytest
 from edge_vision.msg import SharedFrame
-from ros_harness import BEST_EFFORT, SHARED_MEMORY, Observer, Process, corners, stamp_of
+from ros_harness import RELIABLE, SHARED_MEMORY, Observer, Process, Received, corners, stamp_of
 from sensor_msgs.msg import Image
 from vision_msgs.msg import Detection2DArray
 
@@ -27,49 +28,59 @@ def image_subscribers(observer: Observer) -> int:
     return observer.node.count_subscribers("/image_raw")
 
 
+@pytest.fixture
+def shared(observer) -> Iterator[Received]:
+    with observer.listen(SharedFrame, "/image_raw/shared", RELIABLE) as received:
+        yield received
+
+
+@pytest.fixture
+def found(observer) -> Iterator[Received]:
+    with observer.listen(Detection2DArray, "/detections") as received:
+        yield received
+
+
 def test_frames_come_through_shared_memory_and_again_after_the_camera_was_killed(
-    observer, start, model, camera, square_box
+    observer, start, model, camera, square_box, shared, found
 ) -> None:
     inference = start("inference", parameters={"model": model})
     first = camera()
-    shared = observer.listen(SharedFrame, "/image_raw/shared", BEST_EFFORT)
-    found = observer.listen(Detection2DArray, "/detections")
     found.wait(10, inference)
+    shared.wait(1, first)
 
     # The Image subscription has gone, so nobody has Image messages built; results come from shared frames alone.
     observer.spin_until(lambda: image_subscribers(observer) == 0, "Image subscription gone", inference)
-    shared.clear()
-    found.clear()
+    beginning = stamp_of(shared[-1])
     found.wait(20, inference)
-    stamps = {stamp_of(message) for message in shared}
-    assert {stamp_of(message) for message in found[:-1]} <= stamps
+    shared.wait(1, first)
+    frames = {stamp_of(message) for message in shared}
+    answers = [message for message in found if stamp_of(message) > beginning]
+    assert len(answers) > 10
+    assert {stamp_of(message) for message in answers} <= frames
     boxes = {tuple(map(float, box)) for index in range(20) if (box := square_box(index))}
-    assert {tuple(corners(d)) for message in found for d in message.detections} <= boxes
+    assert {tuple(corners(d)) for message in answers for d in message.detections} <= boxes
     assert len(first.segments()) == 1
     assert shared[-1].segment == first.segments()[0]
     assert (SHARED_MEMORY / shared[-1].segment).stat().st_mode & 0o777 == 0o600, "nobody else reads the frames"
 
-    # An orderly end takes the segment along; then a camera that is killed leaves one, which the next one removes.
+    # An orderly end takes the segment along, and the reader is back to Image messages from anybody.
     assert first.stop() == 0
     assert first.segments() == []
-    # Back to Image messages from anybody while there is no camera of ours.
     observer.spin_until(lambda: image_subscribers(observer) == 1, "Image subscription back", inference)
+
+    # A camera that is killed leaves its segment, which the next one removes.
     second = camera()
-    found.wait(10, inference)
-    observer.spin_until(lambda: len(second.segments()) == 1, "segment of the second camera", second)
+    observer.spin_until(lambda: shared[-1].segment in second.segments(), "second camera's frames", second)
     second.send(signal.SIGKILL)
     second.wait()
     assert len(second.segments()) == 1
     third = camera()
-    found.clear()
-    # Frames of the second one may be on their way still: the third one's come through its own segment.
-    observer.spin_until(lambda: any(m.segment in third.segments() for m in shared), "third camera's frames", third)
-    found.wait(10, inference)
+    observer.spin_until(lambda: shared[-1].segment in third.segments(), "third camera's frames", third)
     assert second.segments() == [], "what the killed one left is gone"
+    beginning = stamp_of(shared[-1])
+    observer.spin_until(lambda: stamp_of(found[-1]) > beginning, "answers to them", inference)
     observer.spin_until(lambda: image_subscribers(observer) == 0, "shared memory again", inference)
     assert inference.lines(r"\[(ERROR|WARN)\]") == []
-    shared.close()
-    found.close()
 
 
 def test_an_image_message_is_built_only_while_somebody_subscribes(observer, start, camera) -> None:
@@ -80,26 +91,27 @@ def test_an_image_message_is_built_only_while_somebody_subscribes(observer, star
         assert process.segments() == [], "nobody reads shared frames, so there is no segment"
 
 
-def test_a_segment_that_cannot_be_reached_makes_the_reader_keep_to_images(observer, start, model, camera) -> None:
+def test_a_segment_that_cannot_be_reached_makes_the_reader_keep_to_images(
+    observer, start, model, camera, found
+) -> None:
     """As from another container: the file is not there under the name that the message gives."""
     inference = start("inference", parameters={"model": model})
-    with observer.listen(Detection2DArray, "/detections") as found:
-        # A publisher of shared frames whose segment does not exist here, beside an honest image topic.
-        liar = observer.publisher(SharedFrame, "/image_raw/shared")
-        observer.wait_for_subscriber(liar, inference)
-        message = SharedFrame(segment="edge_vision_1_elsewhere", generation=1, height=192, width=256, step=768)
-        message.encoding = "bgr8"
-        for _ in range(50):
-            liar.publish(message)
-            observer.spin_for(0.1)
-            if inference.lines("not reachable"):
-                break
-        assert len(inference.lines(r"segment not reachable \(No such file or directory\), using Image messages")) == 1
-        process = camera()
-        found.wait(10, inference)
-        assert image_subscribers(observer) == 1, "the reader stays with images"
-        assert process.alive
-        observer.node.destroy_publisher(liar)
+    # A publisher of shared frames whose segment does not exist here, beside an honest image topic.
+    liar = observer.publisher(SharedFrame, "/image_raw/shared")
+    observer.wait_for_subscriber(liar, inference)
+    message = SharedFrame(segment="edge_vision_1_elsewhere", generation=1, height=192, width=256, step=768)
+    message.encoding = "bgr8"
+    for _ in range(50):
+        liar.publish(message)
+        observer.spin_for(0.1)
+        if inference.lines("not reachable"):
+            break
+    assert len(inference.lines(r"segment not reachable \(No such file or directory\), using Image messages")) == 1
+    process = camera()
+    found.wait(10, inference)
+    assert image_subscribers(observer) == 1, "the reader stays with images"
+    assert process.alive
+    observer.node.destroy_publisher(liar)
 
 
 def test_a_name_that_leads_out_of_the_folder_is_not_opened(observer, start, model, tmp_path) -> None:
