@@ -1,0 +1,138 @@
+"""The launch files themselves, where `launch` is installed (apt has it, PyPI has not; docs/launch.md)."""
+
+from __future__ import annotations
+
+import os
+import re
+import signal
+from pathlib import Path
+
+import pytest
+
+WHY = "launch and launch_ros are not installed: they come with ROS from apt, not from PyPI (docs/launch.md)"
+pytest.importorskip("launch", reason=WHY)
+pytest.importorskip("launch_ros", reason=WHY)
+
+from launch.launch_description_sources import get_launch_description_from_python_launch_file  # noqa: E402
+from ros_harness import Observer, Process, Start  # noqa: E402
+from vision_msgs.msg import Detection2DArray  # noqa: E402
+
+from edge_vision.deployment import ARGUMENTS  # noqa: E402
+from edge_vision.paths import share_directory  # noqa: E402
+
+FOLDER = share_directory() / "launch"
+RUNNER = Path(__file__).parent / "launch_runner.py"
+
+
+def launch(start: Start, file: Path, *arguments: str) -> Process:
+    return start.script(RUNNER, str(file), *arguments)
+
+
+def stop(process: Process) -> None:
+    """Ctrl-C; every process that was started has ended well, and is gone."""
+    pids = re.findall(r"process started with pid \[(\d+)\]", process.log)
+    assert process.stop(signal.SIGINT) == 0, process.log
+    assert not [pid for pid in pids if os.path.exists(f"/proc/{pid}")]
+    assert len(process.lines("process has finished cleanly")) == len(pids), process.log
+
+
+@pytest.fixture
+def looped(tmp_path: Path) -> Path:
+    """A parameter file that makes recordings go on for ever."""
+    path = tmp_path / "looped.yaml"
+    path.write_text("/**/camera: {ros__parameters: {loop: true, fps: 20.0}}\n")
+    return path
+
+
+def test_every_argument_is_declared_at_the_top_with_description_and_choices():
+    declared = get_launch_description_from_python_launch_file(str(FOLDER / "detect.launch.py")).get_launch_arguments()
+    assert [argument.name for argument in declared] == [argument.name for argument in ARGUMENTS]
+    for found, wanted in zip(declared, ARGUMENTS, strict=True):
+        assert "".join(part.text for part in found.default_value) == wanted.default
+        assert found.description.startswith(wanted.description)
+        assert set(wanted.choices or ()) <= set(found.choices or ())
+
+
+def test_the_raspberry_pis_file_leaves_everything_but_the_hardware_open():
+    file = FOLDER / "raspberry_pi.launch.py"
+    names = {a.name for a in get_launch_description_from_python_launch_file(str(file)).get_launch_arguments()}
+    assert "source" in names
+
+
+@pytest.mark.parametrize(("composed", "processes"), [("true", 1), ("false", 5)])
+def test_detections_and_tracks_come_and_ctrl_c_leaves_nothing(
+    start: Start, observer: Observer, model: Path, square_images: Path, looped: Path, composed: str, processes: int
+):
+    process = launch(
+        start,
+        FOLDER / "detect.launch.py",
+        f"source:={square_images}",
+        f"model:={model}",
+        f"params_file:={looped}",
+        f"composed:={composed}",
+        "namespace:=dock",
+        "hardware:=auto",
+    )
+    with (
+        observer.listen(Detection2DArray, "/dock/detections") as detections,
+        observer.listen(Detection2DArray, "/dock/tracks") as tracks,
+    ):
+        observer.spin_until(lambda: any(m.detections for m in detections), "a detection", process)
+        observer.spin_until(lambda: any(m.detections for m in tracks), "a track", process)
+    assert process.lines(r"hardware \w+ on .*Backends in order")
+    assert len(process.lines("process started with pid")) == processes
+    stop(process)
+
+
+@pytest.mark.parametrize(
+    ("argument", "says"),
+    [
+        ("hardware:=toaster", "'raspberry_pi'"),
+        ("params_file:=/nope.yaml", "params_file:=/nope.yaml: there is no such file"),
+        ("quality:=true", "this version has no quality node"),
+        ("namespace:=2nd", "is no ROS namespace"),
+    ],
+)
+def test_a_wrong_argument_ends_the_launch_with_its_reason(start: Start, argument: str, says: str):
+    process = launch(start, FOLDER / "detect.launch.py", argument)
+    assert process.wait() == 1
+    assert process.lines("ERROR.*" + re.escape(says))
+
+
+def test_a_process_that_fails_is_reported_and_the_others_go_on(start: Start, observer: Observer, tmp_path: Path):
+    wrong = tmp_path / "wrong.yaml"
+    wrong.write_text("/**/tracking: {ros__parameters: {preset: fast}}\n")
+    process = launch(start, FOLDER / "detect.launch.py", "composed:=false", f"params_file:={wrong}", "source:=none")
+    process.wait_for_log(r"tracking-\d ended with exit code 1; its lines above say why")
+    assert process.lines("preset must be one of")
+    assert observer.state("/monitor") == "active"
+    process.stop(signal.SIGINT)
+
+
+def test_two_cameras_in_one_launch_keep_their_arguments_apart(start: Start, observer: Observer, tmp_path: Path):
+    """Defaults of the first must not look given to the second, where they would beat its parameter file."""
+    (tmp_path / "rear.yaml").write_text("/**/inference: {ros__parameters: {backend: openvino, autostart: false}}\n")
+    (tmp_path / "front.yaml").write_text("/**/inference: {ros__parameters: {autostart: false}}\n")
+    robot = tmp_path / "robot.launch.py"
+    robot.write_text(
+        f"""
+from launch import LaunchDescription
+from launch.actions import GroupAction, IncludeLaunchDescription
+from launch.launch_description_sources import PythonLaunchDescriptionSource
+from launch_ros.actions import PushRosNamespace
+
+def camera(name):
+    return IncludeLaunchDescription(
+        PythonLaunchDescriptionSource({str(FOLDER / "detect.launch.py")!r}),
+        launch_arguments={{"namespace": name, "params_file": {str(tmp_path)!r} + "/" + name + ".yaml"}}.items(),
+    )
+
+def generate_launch_description():
+    return LaunchDescription([GroupAction([PushRosNamespace("robot"), camera("front"), camera("rear")])])
+"""
+    )
+    process = launch(start, robot)
+    assert observer.parameter("/robot/front/inference", "backend") == "auto"
+    assert observer.parameter("/robot/rear/inference", "backend") == "openvino"
+    assert observer.parameter("/robot/rear/camera", "source") == "sim://conveyor"
+    stop(process)
