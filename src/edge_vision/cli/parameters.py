@@ -20,11 +20,12 @@ DESCRIPTION = "Prints every node's parameters: type, default, what is possible, 
 # What every rclpy node or lifecycle node has by itself.
 _OF_ROS = ("/rosout", "/parameter_events", "/clock", "/transition_event")
 _TYPES = {bool: "bool", int: "int", float: "float", str: "string"}
-_NODES = ("camera", "inference", "tracking", "overlay", "monitor", "recorder")
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument("node", nargs="*", metavar="NODE", help=f"which of {', '.join(_NODES)} (default: all)")
+    from edge_vision.ros import registry  # the names alone, no ROS
+
+    parser.add_argument("node", nargs="*", metavar="NODE", help=f"which of {', '.join(registry.NODES)} (default: all)")
     parser.add_argument(
         "--topics", action="store_true", help="also start each node for a moment and list what it publishes"
     )
