@@ -42,16 +42,27 @@ class OverlayNode(VisionNode[OverlayParameters]):
         markers = adapters.Adapter(Tracks, MarkerArray, self._to_markers, _no_input)
         self.markers = self.publisher(Tracks, "markers", adapter=markers, counted=False)
         adapter = adapters.COMPRESSED_IMAGE if p.image_transport == "compressed" else adapters.IMAGE
-        self._images = self.subscription(Frame, "image_raw", self.keep, adapter=adapter, every=True)
-        self.subscription(CameraInfo, "camera_info", self.learn_camera, counted=False)
+        self._images = self.subscription(
+            Frame, "image_raw", self.keep, adapter=adapter, every=True, needed=self._looked_at
+        )
+        self.subscription(CameraInfo, "camera_info", self.learn_camera, counted=False, needed=self._info_needed)
         self.subscription(LabelInfo, "label_info", self.learn_labels, profile=qos.LATCHED, counted=False)
         self.subscription(NodeStats, "node_stats", self.learn_stats, counted=False)
         kind: type = Tracks if p.objects == "tracks" else Detections
-        self.subscription(kind, p.objects, self.draw, counted=False)
+        self.subscription(kind, p.objects, self.draw, counted=False, needed=self._drawing_needed)
         self._draw, self._publish = self.stage("draw"), self.stage("publish")
 
     def activate(self) -> None:
         self._frames.clear()
+
+    def _looked_at(self) -> bool:
+        return bool(self._frames) or self.overlay.has_subscribers  # frames left over are let go by `keep`
+
+    def _info_needed(self) -> bool:
+        return self._info is None or self.markers.has_subscribers
+
+    def _drawing_needed(self) -> bool:
+        return self._looked_at() or self.markers.has_subscribers
 
     def keep(self, frame: Frame) -> None:
         if not self.overlay.has_subscribers:

@@ -43,7 +43,7 @@ class TrackingNode(VisionNode[TrackingParameters]):
         self._labels: tuple[str, ...] = ()
         self.tracks = self.publisher(Tracks, "tracks")
         self.states = self.publisher(Tracks, "tracks/state", adapter=adapters.TRACK_ARRAY, counted=False)
-        self.subscription(Detections, "detections", self.update)
+        self.subscription(Detections, "detections", self.update, direct=True)
         self.subscription(LabelInfo, "label_info", self.learn_labels, profile=qos.LATCHED, counted=False)
         self._track, self._publish, self._total = self.stage("track"), self.stage("publish"), self.stage("latency")
 

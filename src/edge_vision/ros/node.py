@@ -1,7 +1,8 @@
 """The base of every node: lifecycle, parameters, mailboxes and their thread, drops, timing, diagnostics.
 
 A node says what it subscribes and publishes in `configure` and what it does with an input in a callback; the rest is
-here. Callbacks run on the node's own worker thread, one at a time, so a node needs no locks.
+here. Callbacks run one at a time, so a node needs no locks: on the node's own worker thread or, where the subscription
+is `direct`, on that of the node of the same process whose result it is.
 """
 
 from __future__ import annotations
@@ -10,7 +11,9 @@ import math
 import threading
 import time
 import traceback
+from collections import deque
 from collections.abc import Callable, Mapping
+from functools import partial
 from queue import SimpleQueue
 from typing import TYPE_CHECKING, Any, ClassVar, Generic, TypeVar
 
@@ -58,6 +61,8 @@ class VisionNode(LifecycleNode, Generic[P]):
         self._events: SimpleQueue = SimpleQueue()
         self._worker: threading.Thread | None = None
         self._busy = False
+        self._turn = threading.Lock()  # held by the thread that runs a callback: the worker, or another node's
+        self._postponed: deque[Callable[[], None]] = deque()
         self._publishers_: list[Publisher] = []
         self._subscriptions_: list[Subscription] = []
         self._stages: dict[str, Stage] = {}
@@ -130,11 +135,16 @@ class VisionNode(LifecycleNode, Generic[P]):
         profile: QoSProfile | None = None,
         every: bool | None = None,
         counted: bool = True,
+        needed: Callable[[], bool] | None = None,
+        direct: bool = False,
     ) -> Subscription[T]:
         """A subscription whose callback runs on the worker thread; call in `configure`.
 
         every: take each input rather than the newest; by default frames follow `input_mode`, results are all taken.
         counted: whether the topic is the node's input for rates, drops and age.
+        needed: while this says no, inputs are counted and let go; asked by the threads that bring them.
+        direct: the callback is short, so that a publishing node of this process that has nothing else to do runs it
+        itself, on its own thread and before anything is sent out of the process: no thread has to be woken.
         """
         chosen = adapter or adapters.DEFAULT[datatype]
         if every is None:
@@ -143,7 +153,7 @@ class VisionNode(LifecycleNode, Generic[P]):
             profile = qos.RESULT if datatype is not Frame else qos.EVERY_IMAGE_INPUT if every else qos.IMAGE_INPUT
         depth = 2 if datatype is Frame else 32  # two: one is worked on, one waits
         mailbox = Every(self._events, callback, depth) if every else Latest(self._events, callback)
-        subscription = Subscription(self, chosen, topic, profile, mailbox, self.bus, counted)
+        subscription = Subscription(self, chosen, topic, profile, mailbox, self.bus, counted, needed, direct)
         self._subscriptions_.append(subscription)
         return subscription
 
@@ -183,6 +193,33 @@ class VisionNode(LifecycleNode, Generic[P]):
         if subscription.counted:
             self.input_rate.tick()
             self._newest_stamp = item.stamp
+
+    def may_run_others(self) -> bool:
+        """Whether this is the worker thread and no input waits for it."""
+        worker = self._worker
+        if worker is None or threading.get_ident() != worker.ident:
+            return False
+        return bool(self._postponed) or self._events.empty()
+
+    def postpone(self, action: Callable[[], None]) -> None:
+        """Has the worker do something once it is through with its callback. To be called by the worker only."""
+        self._postponed.append(action)
+
+    @property
+    def postponing(self) -> bool:
+        return bool(self._postponed)
+
+    def follow(self, callback: Callable[[Any], None], item: Any) -> bool:
+        """Deals with an input on the calling thread; False where the node is inactive, busy, or has others waiting."""
+        if not self._turn.acquire(blocking=False):
+            return False
+        try:
+            if not self.active or not self._events.empty():
+                return False
+            self._attempt(partial(callback, item))
+            return True
+        finally:
+            self._turn.release()
 
     def warn_incompatible(
         self, topic: str, verb: str, peer_kind: str, peers: Callable[[], list[str]], event: Any
@@ -270,6 +307,8 @@ class VisionNode(LifecycleNode, Generic[P]):
             self._events.put(None)
             self._worker.join(timeout=5.0)
             self._worker = None
+        if self._turn.acquire(timeout=5.0):  # another node's thread may be in a callback of this one
+            self._turn.release()
 
     def _release(self) -> None:
         """Lets go of what `configure` made, wholly or in part."""
@@ -287,19 +326,27 @@ class VisionNode(LifecycleNode, Generic[P]):
             mailbox = self._events.get()
             if mailbox is None:
                 return
+            self._busy = True  # before the item is taken: at no moment is there work that `idle` does not know of
             item = mailbox.take()
             if item is EMPTY:
+                self._busy = False
                 continue
-            self._busy = True
             try:
-                mailbox.callback(item)
-            except self.expected_errors as error:
-                self.reject(str(error))
-            except Exception as error:  # whatever one input does, the node goes on with the next
-                self.reject(f"{type(error).__name__}: {error}\n{traceback.format_exc()}")
+                with self._turn:
+                    self._attempt(partial(mailbox.callback, item))
+                while self._postponed:
+                    self._attempt(self._postponed.popleft())
             finally:
                 self._busy = False
                 mailbox.done()
+
+    def _attempt(self, work: Callable[[], None]) -> None:
+        try:
+            work()
+        except self.expected_errors as error:
+            self.reject(str(error))
+        except Exception as error:  # whatever one input does, the node goes on with the next
+            self.reject(f"{type(error).__name__}: {error}\n{traceback.format_exc()}")
 
     def _guarded(self, what: str, hook: Callable[[], None]) -> bool:
         try:

@@ -12,6 +12,7 @@ import time
 from collections import OrderedDict
 from collections.abc import Callable
 from copy import copy
+from functools import partial
 from typing import TYPE_CHECKING, Any, Generic, TypeVar
 
 from rclpy.event_handler import PublisherEventCallbacks, SubscriptionEventCallbacks
@@ -21,7 +22,7 @@ from edge_vision.datatypes import Frame
 from edge_vision.ros import qos
 from edge_vision.ros.adapters import Adapter, BadMessage
 from edge_vision.ros.mailbox import Every, Mailbox
-from edge_vision.ros.shared_frames import SharedFrameInput, SharedFrameOutput
+from edge_vision.ros.shared_frames import Audience, SharedFrameInput, SharedFrameOutput
 
 if TYPE_CHECKING:
     from edge_vision.ros.node import VisionNode
@@ -67,7 +68,7 @@ class Bus:
         for subscription in subscriptions:
             subscription.listen_to_ros(not publishers or subscription.gathers)
         for publisher in publishers:
-            publisher.local = tuple(s for s in subscriptions if s.datatype is publisher.datatype and not s.gathers)
+            publisher.connect(tuple(s for s in subscriptions if s.datatype is publisher.datatype and not s.gathers))
 
     def publishes(self, topic: str) -> int:
         """Publishers on the topic in this process."""
@@ -97,7 +98,7 @@ class Publisher(Generic[T]):
         self._counted = counted
         self.datatype = adapter.datatype
         self.topic = node.resolve_topic_name(topic)
-        self.local: tuple[Subscription, ...] = ()
+        self.connect(())
         self._ros = node.create_publisher(
             adapter.message_type,
             topic,
@@ -105,28 +106,54 @@ class Publisher(Generic[T]):
             qos_overriding_options=qos.OVERRIDES,
             event_callbacks=PublisherEventCallbacks(incompatible_qos=self._incompatible, use_default_callbacks=False),
         )
+        self._audience = Audience(self._ros)
         self._shared = SharedFrameOutput(node, topic) if adapter.datatype is Frame else None
         # A latched message must reach those who come later, so it is always published.
         self._always = profile.durability == qos.LATCHED.durability
         bus.add_publisher(self)
 
+    def connect(self, local: tuple[Subscription, ...]) -> None:
+        """The subscriptions of this process from now on."""
+        self.local = local
+        self._has_direct = any(subscription.direct for subscription in local)
+
     def publish(self, item: T) -> None:
-        """Hands `item` over inside the process and, where somebody outside listens, publishes it as a message."""
+        """Hands `item` over inside the process and, where somebody outside listens, publishes it as a message.
+
+        With direct subscriptions both may come only when the node's callback is over, in this order.
+        """
         if self._shared is not None:
             self._bus.born(item.stamp)  # type: ignore[attr-defined]
+        later = (self._has_direct or self._node.postponing) and self._node.may_run_others()
+        direct = later and self._has_direct
         for subscription in self.local:
-            subscription.offer(item)
-        if self._always or self._ros.get_subscription_count():
+            if not (direct and subscription.direct):
+                subscription.offer(item)
+        if later:
+            self._node.postpone(partial(self._follow, item, direct))
+        else:
+            self._send(item)
+        if self._counted:
+            self._node.output_rate.tick()
+
+    def _follow(self, item: T, direct: bool) -> None:
+        for subscription in self.local if direct else ():
+            if subscription.direct:
+                subscription.follow(item)
+        with self._node.stage("send"):
+            self._send(item)
+
+    def _send(self, item: T) -> None:
+        """To those outside."""
+        if self._always or self._audience.present():
             self._ros.publish(self._outgoing(item))
         if self._shared is not None:
             self._shared.publish(item)  # type: ignore[arg-type]
-        if self._counted:
-            self._node.output_rate.tick()
 
     @property
     def has_subscribers(self) -> bool:
         """Whether anybody, in this process or outside, would get what is published."""
-        if self.local or self._ros.get_subscription_count():
+        if self.local or self._audience.present():
             return True
         return self._shared is not None and self._shared.has_subscribers
 
@@ -156,6 +183,7 @@ class Subscription(Generic[T]):
         bus: Bus,
         counted: bool,
         needed: Callable[[], bool] | None = None,
+        direct: bool = False,
     ):
         self._node = node
         self._bus = bus
@@ -168,6 +196,7 @@ class Subscription(Generic[T]):
         self.mailbox = mailbox
         self.counted = counted
         self._needed = needed
+        self.direct = direct
         self._ros: Any = None
         self._shared: SharedFrameInput | None = None
         self._last_stamp = -1
@@ -184,6 +213,14 @@ class Subscription(Generic[T]):
             self.mailbox.offer(item)
 
     # --- the ROS side ------------------------------------------------------------------------------------------------
+
+    def follow(self, item: T) -> None:
+        """As `offer`, but at once and on the calling thread where the node is free."""
+        self._node.received(self, item)
+        if self._needed is not None and not self._needed():
+            return
+        if not self._node.follow(self.mailbox.callback, item):
+            self.mailbox.offer(item)
 
     def listen_to_ros(self, listen: bool) -> None:
         """Attaches or detaches the ROS subscription (and the shared-memory one beside it)."""
