@@ -31,6 +31,7 @@ from sensor_msgs.msg import Image
 
 #: Bounds of every wait. Generous, as the machine may be busy: they are reached only where something is broken.
 PATIENCE_S = 40.0
+_ASK_AGAIN_S = 8.0
 SHARED_MEMORY = Path("/dev/shm")
 
 _LIBC = ctypes.CDLL(None)
@@ -245,13 +246,22 @@ class Observer:
     # --- services ----------------------------------------------------------------------------------------------------
 
     def call(self, kind: type, name: str, request: Any, timeout: float = PATIENCE_S) -> Any:
+        """The answer of a service. Asked again now and then: DDS loses an answer whose reader it has not met yet."""
         client = self._clients.get(name)
         if client is None:
             client = self._clients[name] = self.node.create_client(kind, name)
         self.spin_until(client.service_is_ready, f"service {name}", timeout=timeout)
-        future = client.call_async(request)
-        self.spin_until(future.done, f"answer of {name}", timeout=timeout)
-        return future.result()
+        deadline = time.monotonic() + timeout
+        while True:
+            future = client.call_async(request)
+            again = min(deadline, time.monotonic() + _ASK_AGAIN_S)
+            self.spin_until(
+                lambda: future.done() or time.monotonic() > again,  # noqa: B023  called in this turn of the loop only
+                f"answer of {name}",
+            )
+            if future.done():
+                return future.result()
+            assert time.monotonic() < deadline, f"no answer of {name} in {timeout:g} s"
 
     def state(self, node: str) -> str:
         return self.call(GetState, f"{node}/get_state", GetState.Request()).current_state.label
@@ -263,7 +273,10 @@ class Observer:
             request.transition = Transition(id=_SHUTDOWN[self.state(node)], label=transition)
         else:
             request.transition = Transition(id=_TRANSITIONS[transition], label=transition)
-        return self.call(ChangeState, f"{node}/change_state", request).success
+        try:
+            return self.call(ChangeState, f"{node}/change_state", request, timeout=_ASK_AGAIN_S).success
+        except AssertionError:  # not to be asked twice: whether it was done is seen by the state
+            return self.state(node) == _STATES[transition]
 
     def set_parameter(self, node: str, name: str, value: Any) -> tuple[bool, str]:
         """(successful, reason), as `ros2 param set` gets it."""
@@ -319,6 +332,13 @@ _TRANSITIONS = {
     "activate": Transition.TRANSITION_ACTIVATE,
     "deactivate": Transition.TRANSITION_DEACTIVATE,
     "cleanup": Transition.TRANSITION_CLEANUP,
+}
+_STATES = {
+    "configure": "inactive",
+    "activate": "active",
+    "deactivate": "inactive",
+    "cleanup": "unconfigured",
+    "shutdown": "finalized",
 }
 _SHUTDOWN = {
     "unconfigured": Transition.TRANSITION_UNCONFIGURED_SHUTDOWN,

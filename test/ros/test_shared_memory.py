@@ -114,6 +114,29 @@ def test_a_segment_that_cannot_be_reached_makes_the_reader_keep_to_images(
     observer.node.destroy_publisher(liar)
 
 
+def test_a_frame_that_was_written_over_counts_as_dropped(observer, start, model) -> None:
+    """The message names generation 7; by the time it is read the slot holds another."""
+    inference = start("inference", parameters={"model": model})
+    path = SHARED_MEMORY / f"edge_vision_{os.getpid()}_test"
+    path.write_bytes(bytes(64 + 192 * 768))
+    try:
+        publisher = observer.publisher(SharedFrame, "/image_raw/shared")
+        observer.wait_for_subscriber(publisher, inference)
+        message = SharedFrame(segment=path.name, generation=7, height=192, width=256, step=768, encoding="bgr8")
+
+        def dropped() -> bool:
+            publisher.publish(message)
+            observer.spin_for(0.1)
+            return int(observer.values("inference").get("dropped", 0)) > 0
+
+        observer.spin_until(dropped, "a drop in the diagnostics", inference)
+        values = observer.values("inference")
+        assert (values["received"], values["published"], values["rejected"]) == ("0", "0", "0")
+        observer.node.destroy_publisher(publisher)
+    finally:
+        path.unlink()
+
+
 def test_a_name_that_leads_out_of_the_folder_is_not_opened(observer, start, model, tmp_path) -> None:
     target = tmp_path / "edge_vision_1_x"
     target.write_bytes(bytes(4096))

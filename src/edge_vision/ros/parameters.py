@@ -8,10 +8,12 @@ class TrackingParameters(NodeParameters):
 from __future__ import annotations
 
 import dataclasses
+import math
 from dataclasses import dataclass
 from typing import Any, TypeVar
 
 from rcl_interfaces.msg import FloatingPointRange, IntegerRange, ParameterDescriptor
+from rclpy.exceptions import InvalidParameterValueException
 from rclpy.node import Node
 from rclpy.parameter import Parameter
 
@@ -77,8 +79,13 @@ def convert(field: dataclasses.Field, value: Any) -> Any:
     if meta["range"]:
         low, high = meta["range"]
         if not low <= value <= high:
-            raise ValueError(f"{field.name} must be in {low:g} .. {high:g}; got {value:g}")
+            raise ValueError(f"{field.name} {_allowed(field)}; got {value:g}")
     return value
+
+
+def _allowed(field: dataclasses.Field) -> str:
+    low, high = field.metadata["range"] or (-math.inf, math.inf)
+    return f"must be in {low:g} .. {high:g}"
 
 
 def _name(kind: type) -> str:
@@ -90,7 +97,10 @@ def declare(node: Node, kind: type[P]) -> P:
     values: dict[str, Any] = {}
     for field in dataclasses.fields(kind):
         if field.metadata:
-            declared = node.declare_parameter(field.name, field.default, _descriptor(field))
+            try:
+                declared = node.declare_parameter(field.name, field.default, _descriptor(field))
+            except InvalidParameterValueException as error:  # out of the range that the descriptor gives
+                raise ValueError(f"{field.name} {_allowed(field)}: {error}") from None
             values[field.name] = convert(field, declared.value)
     return kind(**values)
 
