@@ -16,7 +16,7 @@ from functools import partial
 from typing import TYPE_CHECKING, Any, Generic, TypeVar
 
 from rclpy.event_handler import PublisherEventCallbacks, SubscriptionEventCallbacks
-from rclpy.qos import QoSProfile
+from rclpy.qos import QoSProfile, ReliabilityPolicy
 
 from edge_vision.datatypes import Frame
 from edge_vision.ros import qos
@@ -200,6 +200,8 @@ class Subscription(Generic[T]):
         self._ros: Any = None
         self._shared: SharedFrameInput | None = None
         self._last_stamp = -1
+        self._reliability: ReliabilityPolicy | None = None  # of the ROS subscription, None before the first
+        self._pinned = False
 
     def open(self) -> None:
         """Starts to take what comes; called when the node is activated."""
@@ -212,8 +214,6 @@ class Subscription(Generic[T]):
         if self._needed is None or self._needed():  # no thread is woken for what nobody looks at
             self.mailbox.offer(item)
 
-    # --- the ROS side ------------------------------------------------------------------------------------------------
-
     def follow(self, item: T) -> None:
         """As `offer`, but at once and on the calling thread where the node is free."""
         self._node.received(self, item)
@@ -221,6 +221,8 @@ class Subscription(Generic[T]):
             return
         if not self._node.follow(self.mailbox.callback, item):
             self.mailbox.offer(item)
+
+    # --- the ROS side ------------------------------------------------------------------------------------------------
 
     def listen_to_ros(self, listen: bool) -> None:
         """Attaches or detaches the ROS subscription (and the shared-memory one beside it)."""
@@ -235,17 +237,29 @@ class Subscription(Generic[T]):
                 self._shared = None
 
     def _attach(self) -> None:
+        profile = copy(self._profile)  # as above
+        first = self._reliability is None
+        wanted = profile.reliability = self._wanted_reliability()
         self._ros = self._node.create_subscription(
             self._adapter.message_type,
             self._name + self._adapter.suffix,
             self._from_message,
-            copy(self._profile),  # as above
-            qos_overriding_options=qos.OVERRIDES,
+            profile,
+            # The first time declares the parameter with what was wanted then, which must not bind the later ones.
+            qos_overriding_options=qos.OVERRIDES if first or self._pinned else qos.OVERRIDES_BUT_RELIABILITY,
             event_callbacks=SubscriptionEventCallbacks(
                 incompatible_qos=self._incompatible, use_default_callbacks=False
             ),
             raw=self._adapter.raw,
         )
+        self._pinned = self._pinned or (first and profile.reliability != wanted)  # by the user's qos_overrides
+        self._reliability = profile.reliability
+
+    def _wanted_reliability(self) -> ReliabilityPolicy:
+        if self.datatype is not Frame or self._pinned:
+            return self._profile.reliability
+        publishers = self._node.get_publishers_info_by_topic(self.topic + self._adapter.suffix)
+        return qos.follow([p.qos_profile.reliability for p in publishers], self._profile.reliability)
 
     def _detach(self) -> None:
         if self._ros is not None:
@@ -285,6 +299,9 @@ class Subscription(Generic[T]):
     def check(self) -> None:
         """Once a second: back to messages when the shared-memory publisher has gone; warns of publishers not heard."""
         if self._shared is not None and self._ros is None and not self._shared.alive():
+            self._attach()
+        elif self._ros is not None and not self._pinned and self._wanted_reliability() != self._reliability:
+            self._detach()
             self._attach()
         local = self._bus.publishes(self.topic)
         if local and not self.gathers and self._node.count_publishers(self.topic) > local:
