@@ -112,6 +112,12 @@ def test_grey(talk, encoding) -> None:
     check(talk.ask(lambda stamp: image_message(pixels, stamp, encoding)), None)
 
 
+def test_sixteen_bits(talk) -> None:
+    """mono16 is scaled to what models take."""
+    pixels = square(BOX, 0).max(axis=2).astype(np.uint16) * 257
+    check(talk.ask(lambda stamp: image_message(pixels, stamp, "mono16")), None)
+
+
 def test_packed_colours(talk) -> None:
     """YUYV as webcams give it: colours survive, edges within a pixel (chroma is shared by two)."""
     pixels = square(BOX, 1)
