@@ -107,7 +107,8 @@ def test_a_disk_that_is_full_gives_one_error_for_each_file_and_keeps_what_was_wr
         errors = []
         for stamp in range(50):
             try:
-                recording.add_detections(Detections(many, np.ones(200, np.float32), np.zeros(200, np.int64), ("a",), stamp=stamp))
+                scores, classes = np.ones(200, np.float32), np.zeros(200, np.int64)
+                recording.add_detections(Detections(many, scores, classes, ("a",), stamp=stamp))
             except OutputError as error:
                 errors.append(str(error))
         print(len(errors), errors[0])
