@@ -244,10 +244,11 @@ def camera_info_to_message(info: CameraInfo) -> CameraInfoMessage:
     set_header(message.header, info)
     message.width, message.height = info.width, info.height
     message.distortion_model = info.distortion_model
-    message.d = info.D.tolist()
-    message.k = info.K.ravel().tolist()
-    message.r = info.R.ravel().tolist()
-    message.p = info.P.ravel().tolist()
+    # rclpy aborts the process over an int in a float field.
+    message.d = info.D.astype(np.float64).tolist()
+    message.k = info.K.astype(np.float64).ravel().tolist()
+    message.r = info.R.astype(np.float64).ravel().tolist()
+    message.p = info.P.astype(np.float64).ravel().tolist()
     return message
 
 

@@ -53,10 +53,14 @@ class Latest:
         return int(self._item is not EMPTY)
 
 
+_BURST = 10  # what comes at once over DDS, as deep as its own queue
+
+
 class Every:
     """Holds items in order; `offer` waits while `depth` of them are not dealt with (back-pressure).
 
-    Offered by a thread that must not wait (`wait=False`, the ROS executor), the newest item is dropped when full.
+    A thread that must not wait (`wait=False`, the ROS executor) may go beyond that, up to `_BURST` items that wait; then
+    the newest is dropped.
     """
 
     def __init__(self, events: SimpleQueue, callback: Callable[[Any], None], depth: int = 4):
@@ -65,27 +69,32 @@ class Every:
         self._items: deque[Any] = deque()
         self._depth = depth
         self._free = threading.Semaphore(depth)
+        self._taken_within_depth = True
         self._closed = False
         self.dropped = 0
 
     def offer(self, item: Any, wait: bool = True) -> None:
-        if not self._free.acquire(blocking=wait):
+        within_depth = self._free.acquire(blocking=wait)
+        if not within_depth and len(self._items) >= _BURST:
             self.dropped += 1
             return
         if self._closed:
-            self._free.release()
+            if within_depth:
+                self._free.release()
             return
-        self._items.append(item)
+        self._items.append((item, within_depth))
         self._events.put(self)
 
     def take(self) -> Any:
         try:
-            return self._items.popleft()
+            item, self._taken_within_depth = self._items.popleft()
         except IndexError:
             return EMPTY
+        return item
 
     def done(self) -> None:
-        self._free.release()
+        if self._taken_within_depth:
+            self._free.release()
 
     def close(self) -> None:
         """Drops what waits and lets go of whoever waits to offer."""

@@ -57,14 +57,30 @@ def test_latest_neither_loses_nor_repeats(steps: list[bool]) -> None:
 def test_every_keeps_the_order_and_drops_the_newest_when_it_must_not_wait() -> None:
     events: SimpleQueue = SimpleQueue()
     mailbox = Every(events, print, depth=3)
-    for item in range(5):
+    for item in range(12):
         mailbox.offer(item, wait=False)
+    assert mailbox.dropped == 2, "a burst as deep as DDS's own queue is kept, the rest is counted"
+    assert len(mailbox) == 10
+    assert drain(events) == list(range(10))
+    mailbox.offer(12, wait=False)
+    assert drain(events) == [12]
     assert mailbox.dropped == 2
-    assert len(mailbox) == 3
-    assert drain(events) == [0, 1, 2]
-    mailbox.offer(5, wait=False)
-    assert drain(events) == [5]
-    assert mailbox.dropped == 2
+
+
+def test_a_burst_does_not_widen_what_a_source_that_waits_may_have_on_its_way() -> None:
+    events: SimpleQueue = SimpleQueue()
+    mailbox = Every(events, print, depth=1)
+    for item in range(10):
+        mailbox.offer(item, wait=False)
+    drain(events)
+    mailbox.offer("within")
+    source = threading.Thread(target=mailbox.offer, args=("beyond",), daemon=True)
+    source.start()
+    source.join(0.2)
+    assert source.is_alive(), "the second must wait for the first"
+    assert drain(events)[0] == "within"
+    source.join(20)
+    assert not source.is_alive()
 
 
 def test_every_makes_the_source_wait_until_the_work_is_done() -> None:
