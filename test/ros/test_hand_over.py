@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 import threading
 import time
 from collections.abc import Callable
@@ -127,6 +128,23 @@ def test_a_publisher_with_more_to_do_leaves_it_to_the_other_thread_and_the_order
     settle(middle, sink)
     assert sink.seen == list(range(40))
     assert "sink" in sink.threads
+
+
+def test_the_order_stays_whichever_thread_is_quicker(nodes) -> None:
+    source, _, sink = nodes
+    pauses = np.random.default_rng(1).choice([0.0, 0.0, 1e-5, 1e-4, 1e-3], 1500)
+    interval = sys.getswitchinterval()
+    sys.setswitchinterval(1e-6)  # threads change as often as they can
+    try:
+        for stamp, pause in enumerate(pauses):
+            source.frames.publish(frame(stamp))
+            if pause:
+                time.sleep(pause)
+        sink.wait(len(pauses))
+    finally:
+        sys.setswitchinterval(interval)
+    assert sink.seen == list(range(len(pauses)))
+    assert sink.threads == {"middle", "sink"}, "both ways were taken"
 
 
 def test_what_fails_in_the_follower_is_the_followers_alone(nodes) -> None:

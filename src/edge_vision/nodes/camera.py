@@ -152,7 +152,7 @@ class CameraNode(VisionNode[CameraParameters]):
             if sample.truth is not None:
                 self.truth.publish(sample.truth)
             self.frames.publish(frame)
-            if info is not None:
+            if info is not None and self.infos.has_subscribers:
                 self.infos.publish(replace(info, stamp=frame.stamp, frame_id=frame.frame_id))
         self._newest_stamp = frame.stamp
         self._log_warnings()

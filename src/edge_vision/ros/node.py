@@ -214,7 +214,7 @@ class VisionNode(LifecycleNode, Generic[P]):
         if not self._turn.acquire(blocking=False):
             return False
         try:
-            if not self.active or not self._events.empty():
+            if not self.active or not self._at_rest():
                 return False
             self._attempt(partial(callback, item))
             return True
@@ -293,7 +293,11 @@ class VisionNode(LifecycleNode, Generic[P]):
 
     def idle(self) -> bool:
         """Nothing waits and nothing is being worked on."""
-        return not self._busy and not any(len(s.mailbox) for s in self._subscriptions_)
+        return self._at_rest()
+
+    def _at_rest(self) -> bool:
+        # In this order: the worker is busy before it takes an item out.
+        return not any(len(s.mailbox) for s in self._subscriptions_) and not self._busy
 
     def _stop(self) -> None:
         for subscription in self._subscriptions_:

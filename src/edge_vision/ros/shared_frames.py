@@ -15,10 +15,9 @@ import errno
 import mmap
 import os
 import secrets
-import time
 from collections.abc import Callable
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import numpy as np
 from numpy.typing import NDArray
@@ -27,6 +26,7 @@ from edge_vision.datatypes import Frame
 from edge_vision.msg import SharedFrame
 from edge_vision.ros import qos
 from edge_vision.ros.adapters import BadMessage, image_view, set_header, stamp_ns
+from edge_vision.ros.audience import create_publisher
 
 if TYPE_CHECKING:
     from edge_vision.ros.node import VisionNode
@@ -34,28 +34,8 @@ if TYPE_CHECKING:
 FOLDER = Path("/dev/shm")
 PREFIX = "edge_vision_"
 SLOTS = 6
-_ASK_AGAIN_S = 0.1
 _WORD = 64  # a cache line for the generation word
 SUFFIX = "/shared"
-
-
-class Audience:
-    """Whether anybody subscribes what an rclpy publisher publishes, asked again after `_ASK_AGAIN_S` only: asking takes
-    30 us where the caches are cold, and every frame passes a dozen publishers."""
-
-    __slots__ = ("_asked", "_present", "_publisher")
-
-    def __init__(self, publisher: Any) -> None:
-        self._publisher = publisher
-        self._asked = -_ASK_AGAIN_S
-        self._present = False
-
-    def present(self) -> bool:
-        now = time.monotonic()
-        if now - self._asked >= _ASK_AGAIN_S:
-            self._present = self._publisher.get_subscription_count() > 0
-            self._asked = now
-        return self._present
 
 
 class Segment:
@@ -126,8 +106,7 @@ class SharedFrameOutput:
 
     def __init__(self, node: VisionNode, topic: str):
         self._node = node
-        self._publisher = node.create_publisher(SharedFrame, topic + SUFFIX, qos.IMAGE_OUTPUT)
-        self._audience = Audience(self._publisher)
+        self._publisher, self._audience = create_publisher(node, SharedFrame, topic + SUFFIX, qos.IMAGE_OUTPUT)
         self._segment: Segment | None = None
         self._usable = FOLDER.is_dir()
 

@@ -15,14 +15,15 @@ from copy import copy
 from functools import partial
 from typing import TYPE_CHECKING, Any, Generic, TypeVar
 
-from rclpy.event_handler import PublisherEventCallbacks, SubscriptionEventCallbacks
+from rclpy.event_handler import SubscriptionEventCallbacks
 from rclpy.qos import QoSProfile, ReliabilityPolicy
 
 from edge_vision.datatypes import Frame
 from edge_vision.ros import qos
 from edge_vision.ros.adapters import Adapter, BadMessage
+from edge_vision.ros.audience import create_publisher
 from edge_vision.ros.mailbox import Every, Mailbox
-from edge_vision.ros.shared_frames import Audience, SharedFrameInput, SharedFrameOutput
+from edge_vision.ros.shared_frames import SharedFrameInput, SharedFrameOutput
 
 if TYPE_CHECKING:
     from edge_vision.ros.node import VisionNode
@@ -99,14 +100,14 @@ class Publisher(Generic[T]):
         self.datatype = adapter.datatype
         self.topic = node.resolve_topic_name(topic)
         self.connect(())
-        self._ros = node.create_publisher(
+        self._ros, self._audience = create_publisher(
+            node,
             adapter.message_type,
             topic,
             copy(profile),  # rclpy writes the overrides of this topic into it
-            qos_overriding_options=qos.OVERRIDES,
-            event_callbacks=PublisherEventCallbacks(incompatible_qos=self._incompatible, use_default_callbacks=False),
+            overrides=qos.OVERRIDES,
+            incompatible_qos=self._incompatible,
         )
-        self._audience = Audience(self._ros)
         self._shared = SharedFrameOutput(node, topic) if adapter.datatype is Frame else None
         # A latched message must reach those who come later, so it is always published.
         self._always = profile.durability == qos.LATCHED.durability
@@ -153,7 +154,7 @@ class Publisher(Generic[T]):
     @property
     def has_subscribers(self) -> bool:
         """Whether anybody, in this process or outside, would get what is published."""
-        if self.local or self._audience.present():
+        if any(subscription.wants() for subscription in self.local) or self._audience.present():
             return True
         return self._shared is not None and self._shared.has_subscribers
 
@@ -208,18 +209,20 @@ class Subscription(Generic[T]):
         self.mailbox.open()
         self._bus.add_subscription(self)
 
+    def wants(self) -> bool:
+        """Whether the node has a use for inputs now."""
+        return self._needed is None or self._needed()
+
     def offer(self, item: T) -> None:
         """Called by the publishing thread of this process."""
         self._node.received(self, item)
-        if self._needed is None or self._needed():  # no thread is woken for what nobody looks at
+        if self.wants():  # no thread is woken for what nobody looks at
             self.mailbox.offer(item)
 
     def follow(self, item: T) -> None:
         """As `offer`, but at once and on the calling thread where the node is free."""
         self._node.received(self, item)
-        if self._needed is not None and not self._needed():
-            return
-        if not self._node.follow(self.mailbox.callback, item):
+        if self.wants() and not self._node.follow(self.mailbox.callback, item):
             self.mailbox.offer(item)
 
     # --- the ROS side ------------------------------------------------------------------------------------------------
@@ -289,7 +292,7 @@ class Subscription(Generic[T]):
 
     def _deliver(self, item: T) -> None:
         self._node.received(self, item)
-        if self._needed is not None and not self._needed():
+        if not self.wants():
             return
         if isinstance(self.mailbox, Every):
             self.mailbox.offer(item, wait=False)
