@@ -31,6 +31,12 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     )
     parser.add_argument("--backend", default="auto", help="inference backend, e.g. onnxruntime, openvino")
     parser.add_argument("--hardware", default="auto", help="hardware profile, e.g. cpu, intel, raspberry_pi, jetson")
+    parser.add_argument(
+        "--classes", default="", help="names or numbers of the classes to report, by commas; empty: all"
+    )
+    parser.add_argument(
+        "--score", type=float, default=None, help="least score of a detection (default: the model's own)"
+    )
     parser.add_argument("--output", default="output", metavar="DIR", help="folder for the files")
     parser.add_argument(
         "--pace",
@@ -59,8 +65,12 @@ def run(arguments: argparse.Namespace) -> int:
         "camera": {"duration": duration, "exit_at_end": True, "pace": "fast" if fast else "real_time"},
         "recorder": {"output": str(output), "progress": True, "total": min(expected or 0, frames or expected or 0)},
     }
+    inference: dict[str, Any] = {"classes": arguments.classes} if arguments.classes else {}
+    if arguments.score is not None:
+        inference["score_threshold"] = arguments.score
     if fast:
-        parameters["inference"] = {"input_mode": "every"}
+        inference["input_mode"] = "every"
+    parameters["inference"] = inference
     values = {
         "source": arguments.source,
         "model": arguments.model,
