@@ -32,12 +32,15 @@ class Middle(VisionNode):
         self.gate = threading.Event()
         self.gate.set()
         self.entered = threading.Event()
+        self.takes_s = 0.0
         self.results = self.publisher(Detections, "results")
         self.subscription(Frame, "frames", self.work, every=True)
 
     def work(self, frame: Frame) -> None:
         self.entered.set()
         self.gate.wait(PATIENCE_S)
+        if self.takes_s:
+            time.sleep(self.takes_s)
         self.results.publish(Detections(stamp=frame.stamp, frame_id=frame.frame_id))
 
 
@@ -131,12 +134,15 @@ def test_a_publisher_with_more_to_do_leaves_it_to_the_other_thread_and_the_order
 
 
 def test_the_order_stays_whichever_thread_is_quicker(nodes) -> None:
-    source, _, sink = nodes
-    pauses = np.random.default_rng(1).choice([0.0, 0.0, 1e-5, 1e-4, 1e-3], 1500)
+    source, middle, sink = nodes
+    rng = np.random.default_rng(1)
+    pauses = rng.choice([0.0, 0.0, 1e-5, 1e-4, 1e-3], 1500)
+    efforts = rng.choice([0.0, 1e-4, 1e-3], 1500)
     interval = sys.getswitchinterval()
     sys.setswitchinterval(1e-6)  # threads change as often as they can
     try:
         for stamp, pause in enumerate(pauses):
+            middle.takes_s = efforts[stamp]
             source.frames.publish(frame(stamp))
             if pause:
                 time.sleep(pause)

@@ -211,7 +211,7 @@ _WORK = ("inference/preprocess", "inference/run", "inference/postprocess", "trac
 
 
 def _breakdown(contender: str, gathered: Gathered) -> dict[str, Percentiles]:
-    shown = ("camera/publish", *_WORK[:3], "inference/publish", *_WORK[3:], "tracking/publish")
+    shown = ("camera/publish", *_WORK[:3], "inference/publish", *_WORK[3:], "tracking/publish", "inference/send")
     samples = gathered.samples
     found = {f"{contender}: {name}": summarize(samples[name]) for name in shown if name in samples}
     total = samples.get("tracking/latency", [])

@@ -7,6 +7,7 @@ import json
 import os
 import sys
 from collections.abc import Callable
+from dataclasses import replace
 from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
@@ -80,9 +81,11 @@ def run(arguments: argparse.Namespace) -> int:
         return _fail("ROS is not on the path of this shell: `. scripts/env.sh` first (or --only plain)")
     os.environ.setdefault("ROS_AUTOMATIC_DISCOVERY_RANGE", "LOCALHOST")
     measure = _pipeline if arguments.what == "pipeline" else _transport
+    load = os.getloadavg()[0]  # of others, before the measurement makes its own
     try:
         with tqdm(desc=f"bench {arguments.what}", unit="frame", file=sys.stderr, smoothing=0) as bar:
             report = measure(arguments, bar)
+        report = replace(report, settings={**report.settings, "load before": f"{load:.1f}"})
     except (ChildFailed, ValueError, OSError) as error:
         return _fail(str(error))
     target = getattr(arguments, "json", None)

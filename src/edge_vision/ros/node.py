@@ -13,7 +13,6 @@ import time
 import traceback
 from collections import deque
 from collections.abc import Callable, Mapping
-from functools import partial
 from queue import SimpleQueue
 from typing import TYPE_CHECKING, Any, ClassVar, Generic, TypeVar
 
@@ -216,7 +215,7 @@ class VisionNode(LifecycleNode, Generic[P]):
         try:
             if not self.active or not self._at_rest():
                 return False
-            self._attempt(partial(callback, item))
+            self._attempt(callback, item)
             return True
         finally:
             self._turn.release()
@@ -337,16 +336,16 @@ class VisionNode(LifecycleNode, Generic[P]):
                 continue
             try:
                 with self._turn:
-                    self._attempt(partial(mailbox.callback, item))
+                    self._attempt(mailbox.callback, item)
                 while self._postponed:
                     self._attempt(self._postponed.popleft())
             finally:
                 self._busy = False
                 mailbox.done()
 
-    def _attempt(self, work: Callable[[], None]) -> None:
+    def _attempt(self, work: Callable[..., None], *arguments: Any) -> None:
         try:
-            work()
+            work(*arguments)
         except self.expected_errors as error:
             self.reject(str(error))
         except Exception as error:  # whatever one input does, the node goes on with the next

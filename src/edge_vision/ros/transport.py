@@ -30,6 +30,10 @@ if TYPE_CHECKING:
 
 T = TypeVar("T")
 
+# A thread takes about 35 us to wake up. The one that woke it would meanwhile go on and hold the interpreter, for which
+# the other must then wait, asleep once more: so it lets go for that long.
+_AWAKE_S = 20e-6
+
 
 class Bus:
     """Who publishes and who subscribes in this process, by resolved topic."""
@@ -75,9 +79,9 @@ class Bus:
         """Publishers on the topic in this process."""
         return len(self._publishers.get(topic, ()))
 
-    def born(self, stamp: int) -> None:
-        """A frame with this stamp is being published now."""
-        self._births[stamp] = time.perf_counter_ns()
+    def born(self, stamp: int, at_ns: int) -> None:
+        """The frame with this stamp was published at `at_ns` of `time.perf_counter_ns`."""
+        self._births[stamp] = at_ns
         if len(self._births) > 256:
             self._births.popitem(last=False)
 
@@ -123,13 +127,16 @@ class Publisher(Generic[T]):
 
         With direct subscriptions both may come only when the node's callback is over, in this order.
         """
-        if self._shared is not None:
-            self._bus.born(item.stamp)  # type: ignore[attr-defined]
+        birth = time.perf_counter_ns()
         later = (self._has_direct or self._node.postponing) and self._node.may_run_others()
         direct = later and self._has_direct
         for subscription in self.local:
             if not (direct and subscription.direct):
                 subscription.offer(item)
+        if self._shared is not None:
+            if self.local:
+                time.sleep(_AWAKE_S)
+            self._bus.born(item.stamp, birth)  # type: ignore[attr-defined]
         if later:
             self._node.postpone(partial(self._follow, item, direct))
         else:
@@ -215,9 +222,9 @@ class Subscription(Generic[T]):
 
     def offer(self, item: T) -> None:
         """Called by the publishing thread of this process."""
-        self._node.received(self, item)
         if self.wants():  # no thread is woken for what nobody looks at
             self.mailbox.offer(item)
+        self._node.received(self, item)
 
     def follow(self, item: T) -> None:
         """As `offer`, but at once and on the calling thread where the node is free."""
