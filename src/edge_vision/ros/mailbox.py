@@ -59,8 +59,8 @@ _BURST = 10  # what comes at once over DDS, as deep as its own queue
 class Every:
     """Holds items in order; `offer` waits while `depth` of them are not dealt with (back-pressure).
 
-    A thread that must not wait (`wait=False`, the ROS executor) may go beyond that, up to `_BURST` items that wait; then
-    the newest is dropped.
+    A thread that must not wait (`wait=False`, the ROS executor) may go beyond that, up to `_BURST` items that wait;
+    then the newest is dropped.
     """
 
     def __init__(self, events: SimpleQueue, callback: Callable[[Any], None], depth: int = 4):
