@@ -146,6 +146,20 @@ class Round:
         }
 
 
+def announce_first_tracks() -> None:
+    """Has the tracking node of this process say on standard output when its first tracks are out (ns of the epoch)."""
+    from edge_vision.nodes.tracking import TrackingNode
+
+    update = TrackingNode.update
+
+    def first(self: TrackingNode, detections: Any) -> None:
+        update(self, detections)
+        print(time.time_ns(), flush=True)
+        TrackingNode.update = update  # type: ignore[method-assign]
+
+    TrackingNode.update = first  # type: ignore[method-assign]
+
+
 def listen(options: dict[str, Any], conversation: Conversation) -> None:
     """A process that subscribes vision_msgs as a stranger does, with plain rclpy: results are really made and sent.
 
