@@ -79,7 +79,12 @@ def test_one_process_a_node_delivers_what_one_process_does(
     ):
         observer.spin_until(lambda: any(m.detections for m in detections), "a detection", inference)
         observer.spin_until(lambda: any(m.detections for m in tracks), "a track", processes[2])
-        assert {stamp_of(m) for m in tracks} & {stamp_of(m) for m in detections}
+        # The subscriptions found their publishers at different times: the first of each may be of different frames.
+        observer.spin_until(
+            lambda: {stamp_of(m) for m in tracks} & {stamp_of(m) for m in detections},
+            "tracks and detections of the same frame",
+            processes[2],
+        )
         # The monitor hears the nodes of the other processes, not only of its own.
         expected = {"camera", "inference", "tracking", "overlay", "monitor"}
         observer.spin_until(
