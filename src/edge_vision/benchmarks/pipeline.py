@@ -202,8 +202,6 @@ class _Rounds:
             around = stages[f"{LOOP}: preprocess"].p50 + stages[f"{LOOP}: postprocess"].p50
             share = around / by_name[BARE].latency.p50
             checks.append(Check("pre- and post-processing / bare call", share, _OVERHEAD))
-        if COMPOSED in by_name:
-            checks.append(Check("frames dropped by the composed pipeline", float(self.composed.dropped), 0))
         return Section(title, tuple(rows), stages, tuple(checks), (), LOOP if LOOP in by_name else "")
 
 
