@@ -32,3 +32,15 @@ def share_directory() -> Path:
         f"no folder with {MARK}/ above {here.parent}; "
         "set EDGE_VISION_SHARE to the clone, or to <prefix>/share/edge_vision"
     )
+
+
+def find_model(model: str | os.PathLike[str]) -> Path:
+    """A path as it is; a bare name that is none is looked for among the bundled models.
+
+    Raises FileNotFoundError, with the remedy, where the folder of the bundled models is not found.
+    """
+    path = Path(model).expanduser()
+    if path.exists() or len(path.parts) != 1 or path.suffix:
+        return path
+    bundled = share_directory() / "models" / path
+    return bundled if bundled.is_dir() else path

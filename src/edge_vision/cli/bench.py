@@ -105,7 +105,7 @@ def _pipeline(arguments: argparse.Namespace, bar: Any) -> Any:
     from edge_vision.benchmarks.results import Report, machine
 
     settings = pipeline.Settings(
-        _model_path(arguments.model),
+        _existing_model(arguments.model),
         arguments.decoder,
         arguments.backend,
         arguments.hardware,
@@ -143,6 +143,16 @@ def _engine(engine: dict[str, Any]) -> dict[str, Any]:
     }
 
 
+def _existing_model(model: str) -> Path:
+    """`find_model`, and ValueError where there is none: before any child process starts."""
+    from edge_vision.paths import find_model
+
+    found = find_model(model)
+    if not found.exists():
+        raise ValueError(f"no model {model}: give a bundle folder, an .onnx file, or the name of a folder in models/")
+    return found
+
+
 def _transport(arguments: argparse.Namespace, bar: Any) -> Any:
     from edge_vision.benchmarks import transport
     from edge_vision.benchmarks.results import Report, machine
@@ -152,18 +162,6 @@ def _transport(arguments: argparse.Namespace, bar: Any) -> Any:
     sections = [transport.measure(settings, width, height, bar.update) for width, height in arguments.sizes]
     shown = {"frames": settings.frames, "rate": f"{settings.rate:g} fps"}
     return Report("bench transport", machine(), shown, tuple(sections))
-
-
-def _model_path(model: str) -> Path:
-    """A path as it is; a bare name is looked for among the bundled models. ValueError where there is none."""
-    from edge_vision.paths import share_directory
-
-    path = Path(model).expanduser()
-    bundled = share_directory() / "models" / model
-    found = path if path.exists() or "/" in model else bundled
-    if not found.exists():
-        raise ValueError(f"no model {model}: give a bundle folder, an .onnx file, or the name of a folder in models/")
-    return found
 
 
 def _has_ros() -> bool:

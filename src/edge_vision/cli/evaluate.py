@@ -11,7 +11,7 @@ from pathlib import Path
 
 from edge_vision.datatypes import Detections, Tracks
 from edge_vision.evaluation.detection import MAX_DETECTIONS, DetectionScores, evaluate_detections
-from edge_vision.paths import share_directory
+from edge_vision.paths import find_model
 
 DESCRIPTION = "Score a detector by the COCO protocol on the digital twin, whose truth is exact."
 
@@ -94,18 +94,6 @@ def evaluate_bundle(
         precision=precision,
         threads=threads,
     )[0]
-
-
-def find_model(model: Path | str) -> Path:
-    """A path as it is; a bare name that is none is looked for among the bundled models.
-
-    Raises FileNotFoundError, with the remedy, where the folder of the bundled models is not found.
-    """
-    path = Path(model)
-    if path.exists() or len(path.parts) != 1 or path.suffix:
-        return path
-    bundled = share_directory() / "models" / path
-    return bundled if bundled.is_dir() else path
 
 
 def _evaluate(

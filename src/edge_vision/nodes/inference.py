@@ -3,11 +3,10 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
-from pathlib import Path
 
 from edge_vision.datatypes import Detections, Frame, LabelInfo
 from edge_vision.inference import Engine, InferenceError, load_bundle
-from edge_vision.paths import share_directory
+from edge_vision.paths import find_model
 from edge_vision.ros import adapters, qos
 from edge_vision.ros.node import VisionNode
 from edge_vision.ros.parameters import NodeParameters, parameter
@@ -117,7 +116,7 @@ class InferenceNode(VisionNode[InferenceParameters]):
         }
 
     def _load(self, p: InferenceParameters) -> Engine:
-        bundle = load_bundle(_model_path(p.model), decoder=p.decoder or None)
+        bundle = load_bundle(find_model(p.model), decoder=p.decoder or None)
         engine = Engine.load(
             bundle,
             backend=p.backend,
@@ -143,10 +142,3 @@ class InferenceNode(VisionNode[InferenceParameters]):
 
     def _announce(self) -> None:
         self.label_info.publish(LabelInfo(self.engine.labels, self.engine.thresholds.score))
-
-
-def _model_path(model: str) -> Path:
-    """A path as it is; a bare name is looked for among the bundled models."""
-    path = Path(model).expanduser()
-    bundled = share_directory() / "models" / model
-    return bundled if not path.exists() and "/" not in model and bundled.exists() else path
