@@ -83,10 +83,16 @@ class Setup:
 
 
 class Built(NamedTuple):
-    """A decoder ready to run, and how many classes the outputs hold."""
+    """A decoder ready to run.
+
+    classes: how many the outputs hold; None where only the labels tell (class ids then index those, from 0).
+    suppress: whether boxes of one object are still to be reduced to one; False where the graph has done that, so that a
+    threshold and an order by score are all that is left.
+    """
 
     decode: Decode
-    classes: int
+    classes: int | None
+    suppress: bool = True
 
 
 class Decoder(Protocol):
@@ -104,6 +110,15 @@ class Decoder(Protocol):
 def decoder(name: str) -> Decoder:
     """The decoder module called `name`; KeyError for one that is not in `DECODERS`."""
     return cast(Decoder, importlib.import_module(DECODERS[name]))
+
+
+def extra_inputs(name: str, inputs: Sequence[TensorSpec], width: int, height: int) -> dict[str, NDArray]:
+    """Constant inputs beside the image that models of decoder `name` take, by name; {} for nearly all.
+
+    inputs: all of the model's; width, height: of the network's image.
+    """
+    make = getattr(decoder(name), "extra_inputs", None)
+    return dict(make(inputs, width, height)) if make else {}
 
 
 def recognise(outputs: Sequence[TensorSpec], input_width: int, input_height: int) -> str | None:
