@@ -33,6 +33,11 @@ class Hardware:
     flags: tuple[str, ...]
     reason: str
 
+    @property
+    def host(self) -> str:
+        """The kind without an accelerator that was added to it."""
+        return self.kind
+
 
 def detect_hardware(root: str | Path = "/") -> Hardware:
     """The machine whose /proc, /sys and /dev lie under `root`. Never raises: what cannot be read is left empty."""
