@@ -1,4 +1,4 @@
-"""Where the project's data files lie: hardware profiles, node parameters, bundled models."""
+"""Where the project's data files lie: hardware profiles, node parameters, bundled models; and the cache."""
 
 from __future__ import annotations
 
@@ -44,3 +44,16 @@ def find_model(model: str | os.PathLike[str]) -> Path:
         return path
     bundled = share_directory() / "models" / path
     return bundled if bundled.is_dir() else path
+
+
+def cache_directory(*parts: str) -> Path:
+    """A folder for what can be made again (compiled engines, measurements, converters' environments); made if missing.
+
+    `EDGE_VISION_CACHE` names its root; otherwise `$XDG_CACHE_HOME/edge_vision`, or `~/.cache/edge_vision`. Raises OSError
+    where it cannot be made.
+    """
+    named = os.environ.get("EDGE_VISION_CACHE")
+    root = Path(named).expanduser() if named else Path(os.environ.get("XDG_CACHE_HOME") or "~/.cache").expanduser()
+    folder = (root if named else root / "edge_vision").joinpath(*parts)
+    folder.mkdir(parents=True, exist_ok=True)
+    return folder

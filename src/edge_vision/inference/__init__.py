@@ -7,9 +7,10 @@ No runtime is imported before a model is opened, so importing this package is ch
 """
 
 from edge_vision.inference.bundle import Bundle, InputSpec, Thresholds, Variant, load_bundle
-from edge_vision.inference.engine import Engine, EngineDescription, Prepared
+from edge_vision.inference.engine import Engine, Prepared
 from edge_vision.inference.errors import BackendError, InferenceError, ModelError
 from edge_vision.inference.hardware import Hardware, detect_hardware
+from edge_vision.inference.opening import EngineDescription
 
 __all__ = [
     "BackendError",

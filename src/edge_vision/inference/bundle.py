@@ -23,6 +23,8 @@ from edge_vision.inference.schema import REQUIRED, Section, read_yaml
 FORMAT = 1
 TASKS = ("detect",)
 PRECISIONS = ("fp32", "fp16", "bf16", "int8")
+MODEL_SUFFIXES = (".onnx", ".ort", ".xml", ".tflite", ".param", ".engine", ".plan", ".pt2", ".pte")
+"""Files that hold a model by themselves; `.param` and `.xml` have their weights in a `.bin` beside them."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -37,14 +39,30 @@ class Thresholds:
 
 
 @dataclass(frozen=True, slots=True)
+class OutputSpec:
+    """An output of a variant: its name in the file, and the order of axes that makes it what the decoder reads, ()
+    where it is that already (a TFLite file often has channels last)."""
+
+    name: str
+    transpose: tuple[int, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
 class Variant:
-    """One file of a model. backend: that it was made for; measured: figures, free of form."""
+    """One file of a model.
+
+    backend: that it was made for; sha256: of the file, "" where not stated; measured: figures, free of form; input: how
+    this file is fed where that is not as the bundle says, None where it is; outputs: those to read and in which order,
+    () for all of the file as they are.
+    """
 
     backend: str
     precision: str
     path: Path
     sha256: str = ""
     measured: Mapping[str, Any] = field(default_factory=dict)
+    input: InputSpec | None = None
+    outputs: tuple[OutputSpec, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -96,17 +114,25 @@ def load_bundle(
             raise ModelError(
                 path, "missing", f"name a folder that holds model.yaml, or an .onnx file{_nearby(path.parent)}"
             )
-    if path.suffix == ".onnx":
+    if path.suffix in MODEL_SUFFIXES:
         from edge_vision.inference.bare import bare_bundle
 
         bundle = bare_bundle(path, decoder, input_overrides)
     elif path.suffix in (".yaml", ".yml"):
         bundle = _from_yaml(path)
     else:
-        raise ModelError(path, f"is no model file (suffix {path.suffix!r})", "give an .onnx file, or a bundle's folder")
+        raise ModelError(
+            path,
+            f"is no model file (suffix {path.suffix!r})",
+            f"give a bundle's folder, or one of {', '.join(MODEL_SUFFIXES)}",
+        )
     if input_overrides:
         given = Section(input_overrides, path, "input override ")
-        bundle = dataclasses.replace(bundle, input=read_input(given, dataclasses.asdict(bundle.input)))
+        bundle = dataclasses.replace(
+            bundle,
+            input=read_input(given, dataclasses.asdict(bundle.input)),
+            variants=tuple(_overridden(variant, input_overrides, path) for variant in bundle.variants),
+        )
     changes: dict[str, Any] = {}
     if decoder:
         changes["decoder"] = decoder
@@ -115,6 +141,15 @@ def load_bundle(
     if decoder_options is not None:
         changes["decoder_options"] = dict(decoder_options)
     return dataclasses.replace(bundle, **changes) if changes else bundle
+
+
+def _overridden(variant: Variant, overrides: Mapping[str, Any], path: Path) -> Variant:
+    """The variant with its own input overridden too, but for what is the file's own: name, layout and type."""
+    if variant.input is None:
+        return variant
+    content = {key: value for key, value in overrides.items() if key not in ("name", "layout", "dtype")}
+    given = Section(content, path, "input override ")
+    return dataclasses.replace(variant, input=read_input(given, dataclasses.asdict(variant.input)))
 
 
 def _nearby(folder: Path) -> str:
@@ -136,17 +171,18 @@ def _from_yaml(path: Path) -> Bundle:
         labels=_labels(root),
         input=read_input(spec, {}),
         thresholds=_thresholds(thresholds),
-        variants=tuple(_variant(section, path.parent) for section in root.sections("variants")),
+        variants=(),
         folder=path.parent,
         file=path,
         decoder_options=root.take("decoder_options", dict, {}),
         license=root.take("license", str, ""),
         provenance=root.take("provenance", dict, {}),
     )
+    variants = tuple(_variant(section, path.parent, bundle.input) for section in root.sections("variants"))
     root.finish()
-    if not bundle.variants:
+    if not variants:
         raise root.error("variants", "is empty", "list at least one file of the model")
-    return bundle
+    return dataclasses.replace(bundle, variants=variants)
 
 
 def read_input(section: Section, defaults: Mapping[str, Any]) -> InputSpec:
@@ -228,19 +264,23 @@ def read_labels(path: Path) -> Labels:
     return names
 
 
-def _variant(section: Section, folder: Path) -> Variant:
+def _variant(section: Section, folder: Path, usual: InputSpec) -> Variant:
+    given = section.section("input", {})
+    outputs = section.sections("outputs", [])
     variant = Variant(
         backend=section.take("backend", str, choices=tuple(BACKENDS)),
         precision=section.take("precision", str, "fp32", PRECISIONS),
         path=folder / section.take("file", str),
         sha256=section.take("sha256", str, "").lower(),
         measured=section.take("measured", dict, {}),
+        input=read_input(given, dataclasses.asdict(usual)) if given.content else None,
+        outputs=tuple(_output(output) for output in outputs),
     )
     section.finish()
     if not variant.path.is_file():
         raise section.error("file", f"names {variant.path}, which is not there", "restore the file or correct the name")
     if variant.sha256:
-        found = file_sha256(variant.path)
+        found = model_sha256(variant.path)
         if found != variant.sha256:
             problem = f"is {variant.sha256[:16]}..., but {variant.path.name} has {found[:16]}..."
             remedy = "the file was changed or not fully copied: restore it, or write the new sum if the change is meant"
@@ -248,10 +288,27 @@ def _variant(section: Section, folder: Path) -> Variant:
     return variant
 
 
-def file_sha256(path: Path) -> str:
-    """Hexadecimal SHA-256 of a file."""
+def _output(section: Section) -> OutputSpec:
+    axes = section.take("transpose", list, [])
+    if sorted(axes) != list(range(len(axes))):
+        raise section.error("transpose", f"is {axes}", "give the order of the axes, e.g. [0, 3, 1, 2]")
+    spec = OutputSpec(section.take("name", str), tuple(axes))
+    section.finish()
+    return spec
+
+
+def model_sha256(path: Path) -> str:
+    """Hexadecimal SHA-256 of a model's file; where its weights lie beside it (`.param` and `.xml` with their `.bin`),
+    of the two, one after the other (`cat model.param model.bin | sha256sum`)."""
     digest = hashlib.sha256()
-    with path.open("rb") as stream:
-        while block := stream.read(1 << 20):
-            digest.update(block)
+    for file in model_files(path):
+        with file.open("rb") as stream:
+            while block := stream.read(1 << 20):
+                digest.update(block)
     return digest.hexdigest()
+
+
+def model_files(path: Path) -> tuple[Path, ...]:
+    """The file of a variant and, where there is one, the file of its weights."""
+    weights = path.with_suffix(".bin")
+    return (path, weights) if path.suffix in (".param", ".xml") and weights.is_file() else (path,)

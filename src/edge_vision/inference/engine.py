@@ -11,14 +11,15 @@ from numpy.typing import NDArray
 from edge_vision.datatypes import Detections, Frame, Labels
 from edge_vision.inference.backends import Session
 from edge_vision.inference.bundle import Bundle, Thresholds
-from edge_vision.inference.decoders import Decode, Setup
+from edge_vision.inference.decoders import Built, Setup
 from edge_vision.inference.decoders import decoder as decoder_module
 from edge_vision.inference.errors import BackendError, ModelError
 from edge_vision.inference.labels import default_labels
 from edge_vision.inference.nms import non_maximum_suppression
 from edge_vision.inference.onnx_header import TensorSpec
+from edge_vision.inference.opening import Opened
 from edge_vision.inference.preprocess import Geometry, Preprocessor
-from edge_vision.inference.selection import AUTO, EngineDescription, Wish, open_session
+from edge_vision.inference.selection import AUTO, Log, Wish, open_session
 
 LEAST_WARM_UP = 3  # the first call takes three to five times as long as the later ones
 
@@ -48,14 +49,17 @@ class Engine:
     `infer` is `preprocess`, `run` and `postprocess`; whoever wants the time of each calls the three.
     """
 
-    def __init__(self, bundle: Bundle, session: Session, description: EngineDescription, decode: Decode) -> None:
+    def __init__(self, bundle: Bundle, opened: Opened, built: Built) -> None:
         """See `Engine.load`, which makes the parts."""
         self.bundle = bundle
-        self.session: Session | None = session
-        self.description = description
+        self.session: Session | None = opened.session
+        self.description = opened.description
         self.labels: Labels = bundle.labels
-        self._decode = decode
-        self._preprocessor = Preprocessor(bundle.input)
+        self.final = not built.suppress  # the outputs are detections, selected in the graph
+        self._decode = built.decode
+        self._open_ended = built.classes is None
+        self._network = opened
+        self._preprocessor = Preprocessor(opened.input)
         self._limits = _Limits(bundle.thresholds, None)
 
     @classmethod
@@ -73,43 +77,57 @@ class Engine:
         max_detections: int | None = None,
         classes: Sequence[int | str] | None = None,
         warm_up: int = LEAST_WARM_UP,
+        log: Log | None = None,
     ) -> Engine:
         """Open `bundle` and run it at least three times.
 
-        backend, device, precision: names, or `auto` for what the hardware profile prefers; threads: 0 for the
-        profile's rule (all cores but one, at most four); hardware: a profile's name or `auto`. The thresholds are
-        the bundle's unless given; classes: names or ids of those to report.
+        backend, device, precision: names, or `auto` for the fastest that is proven right, of those that the hardware
+        profile lists: measured once, for some seconds, and remembered; threads: 0 for the profile's rule (all cores but
+        one, at most four); hardware: a profile's name or `auto`. The thresholds are the bundle's unless given; classes:
+        names or ids of those to report. log: is told, a line at a time, of a measurement.
 
         Raises ModelError for a model that cannot be opened or whose tensors are not what the bundle says,
         BackendError for a runtime that is missing or fails, ValueError for a threshold or class that does not
         exist.
         """
-        session, description = open_session(bundle, Wish(backend, device, precision, threads, hardware))
+        wish = Wish(backend, device, precision, threads, hardware)
+        limits = score_threshold, iou_threshold, classes, max_detections
+        return cls.open(bundle, open_session(bundle, wish, log), limits, warm_up)
+
+    @classmethod
+    def open(
+        cls,
+        bundle: Bundle,
+        opened: Opened,
+        limits: tuple[float | None, float | None, Sequence[int | str] | None, int | None] = (None, None, None, None),
+        warm_up: int = LEAST_WARM_UP,
+    ) -> Engine:
+        """The engine on a session that is open already, which it closes at its end, and where it cannot be made.
+
+        limits: as `set_thresholds` takes them. Errors as those of `load`.
+        """
         try:
-            _check_input(bundle, session)
-            rng = np.random.default_rng(0)
-            noise = rng.integers(0, 256, (bundle.input.height, bundle.input.width, 3), dtype=np.uint8)
-            tensor, _ = Preprocessor(bundle.input)(Frame(noise))
-            sample = tuple(array.copy() for array in _run(session, tensor))
+            spec = opened.input
+            noise = np.random.default_rng(0).integers(0, 256, (spec.height, spec.width, 3), dtype=np.uint8)
+            tensor, _ = Preprocessor(spec)(Frame(noise))
+            sample = tuple(array.copy() for array in opened.run(tensor))
             specs = tuple(
-                TensorSpec(spec.name, array.shape, array.dtype.name)
-                for spec, array in zip(session.outputs, sample, strict=True)
+                TensorSpec(name, array.shape, array.dtype.name)
+                for name, array in zip(opened.output_names, sample, strict=True)
             )
-            size = bundle.input.width, bundle.input.height
-            setup = Setup(bundle.file, *size, specs, sample, bundle.decoder_options)
-            decode, count = decoder_module(bundle.decoder).build(setup)
-            labels = bundle.labels or default_labels(count)
-            if len(labels) != count:
+            setup = Setup(bundle.file, spec.width, spec.height, specs, sample, bundle.decoder_options)
+            built = decoder_module(bundle.decoder).build(setup)
+            labels = bundle.labels or default_labels(built.classes or 0)
+            if built.classes is not None and len(labels) != built.classes:
                 remedy = "list one name a class, in the order of training"
-                raise ModelError(
-                    bundle.file, f"{len(labels)} names for {count} classes of the outputs", remedy, "labels"
-                )
-            engine = cls(replace(bundle, labels=labels), session, description, decode)
-            engine.set_thresholds(score_threshold, iou_threshold, classes, max_detections)
+                problem = f"{len(labels)} names for {built.classes} classes of the outputs"
+                raise ModelError(bundle.file, problem, remedy, "labels")
+            engine = cls(replace(bundle, labels=labels), opened, built)
+            engine.set_thresholds(*limits)
             for _ in range(max(warm_up, LEAST_WARM_UP) - 1):
                 engine.infer(Frame(noise))
         except Exception:
-            session.close()
+            opened.session.close()
             raise
         return engine
 
@@ -165,7 +183,7 @@ class Engine:
         """The raw outputs, valid until the next run. Raises BackendError where the runtime fails."""
         if self.session is None:
             raise BackendError(f"the engine of {self.bundle.name} is closed", "load it again")
-        return _run(self.session, prepared.tensor)
+        return self._network.run(prepared.tensor)
 
     def postprocess(self, raw: Sequence[NDArray], prepared: Prepared) -> Detections:
         """Detections by falling score, boxes in source pixels limited to the image; those without area in it are
@@ -173,14 +191,19 @@ class Engine:
         limits = self._limits
         thresholds = limits.thresholds
         boxes, scores, class_ids = self._decode(raw, thresholds.score)
+        if self._open_ended and len(class_ids):
+            self._name(int(class_ids.max()))
         if limits.allowed is not None:
-            keep = limits.allowed[class_ids]
+            keep = (class_ids < len(limits.allowed)) & limits.allowed.take(class_ids, mode="clip")
             boxes, scores, class_ids = boxes[keep], scores[keep], class_ids[keep]
         if len(scores):
             place = prepared.geometry
-            kept = non_maximum_suppression(
-                boxes, scores, class_ids, thresholds.iou, thresholds.max_detections, thresholds.class_agnostic
-            )
+            if not self.final:
+                kept = non_maximum_suppression(
+                    boxes, scores, class_ids, thresholds.iou, thresholds.max_detections, thresholds.class_agnostic
+                )
+            else:
+                kept = np.argsort(-scores, kind="stable")[: thresholds.max_detections]
             boxes = place.clip(place.to_source(boxes.take(kept, 0)))
             scores, class_ids = scores.take(kept), class_ids.take(kept)
             inside = boxes[:, 2:] > boxes[:, :2]
@@ -188,6 +211,12 @@ class Engine:
                 has_area = inside.all(1)
                 boxes, scores, class_ids = boxes[has_area], scores[has_area], class_ids[has_area]
         return Detections(boxes, scores, class_ids, self.labels, None, prepared.stamp, prepared.frame_id)
+
+    def _name(self, largest: int) -> None:
+        """Make sure that there is a name for every class id up to `largest`, where the outputs do not tell how many
+        there are."""
+        if largest >= len(self.labels):
+            self.labels = (*self.labels, *(f"class_{index}" for index in range(len(self.labels), largest + 1)))
 
     def infer(self, frame: Frame) -> Detections:
         """`frame` to detections; errors as in `preprocess` and `run`."""
@@ -205,40 +234,3 @@ class Engine:
 
     def __exit__(self, *_: object) -> None:
         self.close()
-
-
-def _run(session: Session, tensor: NDArray) -> list[NDArray]:
-    try:
-        return session.run([tensor])
-    except Exception as error:  # each runtime raises classes of its own
-        description = session.describe()
-        reason = (str(error).strip().splitlines() or [type(error).__name__])[0]
-        raise BackendError(f"{description.backend} failed while running the model: {reason}") from error
-
-
-def _check_input(bundle: Bundle, session: Session) -> None:
-    """Compare the model's input with what the bundle says, where the model states it."""
-    found = ", ".join(str(spec) for spec in session.inputs)
-    if len(session.inputs) != 1:
-        raise ModelError(
-            bundle.file, f"the model has {len(session.inputs)} inputs: {found}", "use a model with one image input"
-        )
-    model, spec = session.inputs[0], bundle.input
-    if spec.name and spec.name != model.name:
-        raise ModelError(
-            bundle.file,
-            f"is {spec.name!r}; the model's input is {found}",
-            "correct the name or leave it out",
-            "input.name",
-        )
-    if spec.dtype != model.dtype:
-        raise ModelError(
-            bundle.file, f"is {spec.dtype}; the model's input is {found}", f"write {model.dtype}", "input.dtype"
-        )
-    if len(model.shape) != 4 or any(m is not None and m != s for m, s in zip(model.shape, spec.shape, strict=False)):
-        raise ModelError(
-            bundle.file,
-            f"layout, size and colour make {list(spec.shape)}; the model's input is {found}",
-            "correct layout (nchw or nhwc), width, height or colour (mono for one channel)",
-            "input",
-        )

@@ -86,9 +86,9 @@ class Section:
         content = self.take(key, dict, default)
         return Section(content, self.file, f"{self.prefix}{key}.")
 
-    def sections(self, key: str) -> list[Section]:
+    def sections(self, key: str, default: Any = REQUIRED) -> list[Section]:
         """A list of mappings."""
-        items = self.take(key, list)
+        items = self.take(key, list, default)
         for index, item in enumerate(items):
             if not isinstance(item, dict):
                 raise self.error(f"{key}[{index}]", f"is {item!r}, {_kind(item)}", "give a mapping of keys and values")

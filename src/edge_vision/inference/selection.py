@@ -1,46 +1,33 @@
-"""Which backend runs a model here: the candidates of the hardware profile, in order, and why each other one is out."""
+"""Which backend runs a model here: the candidates of the hardware profile, and why each other one is out.
+
+A candidate is a file of the bundle on a backend, device and precision. It may be chosen by itself where it is proven:
+fp32 is compared with ONNX Runtime when it is measured for the first time, every other precision needs a record by
+`edge_vision verify`, and what failed there is chosen only by someone who names it. Of several candidates the fastest is
+taken (`tuning.py`).
+"""
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from dataclasses import dataclass
-from pathlib import Path
+import os
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
+from typing import TypeVar
 
-from edge_vision.inference.backends import Backend, Session, SessionOptions, backend
 from edge_vision.inference.bundle import Bundle, Variant
 from edge_vision.inference.errors import BackendError, InferenceError, ModelError
 from edge_vision.inference.hardware import Hardware
 from edge_vision.inference.onnx_header import read_onnx_header
-from edge_vision.inference.profiles import Profile, choose_profile
+from edge_vision.inference.opening import Choice, Opened, of_precision, open_choice, readable, require
+from edge_vision.inference.profiles import Candidate, Profile, choose_profile
+from edge_vision.inference.records import Record, find_record, read_records
+from edge_vision.inference.tuning import Comparison, compare
 
 AUTO = "auto"
+SWITCH = "EDGE_VISION_TUNING"
+"""Environment variable; `off`: nothing is measured, the first candidate of the profile that works is taken."""
 
-
-@dataclass(frozen=True, slots=True)
-class EngineDescription:
-    """What an engine runs on, and why.
-
-    model: the bundle's name; file: the variant opened; reason: why this backend; rejected: (backend, why not) for
-    the candidates that came before it; hardware: the profile used.
-    """
-
-    model: str
-    file: Path
-    backend: str
-    runtime_version: str
-    device: str
-    precision: str
-    threads: int
-    hardware: str
-    reason: str
-    rejected: tuple[tuple[str, str], ...] = ()
-
-    def __str__(self) -> str:
-        runtime = f"{self.backend} {self.runtime_version}"
-        threads = f"{self.threads} thread{'s' if self.threads != 1 else ''}"
-        lines = [f"{self.model} on {runtime}, {self.device}, {self.precision}, {threads}: {self.reason}"]
-        lines += [f"not {name}: {why}" for name, why in self.rejected]
-        return "\n".join(lines)
+Log = Callable[[str], None]
+T = TypeVar("T")
 
 
 @dataclass(frozen=True, slots=True)
@@ -54,97 +41,142 @@ class Wish:
     hardware: str = AUTO
 
 
-def open_session(bundle: Bundle, wish: Wish) -> tuple[Session, EngineDescription]:
-    """Open the bundle with the backend wished for, or with the first candidate of the profile that can.
+def open_session(bundle: Bundle, wish: Wish, log: Log | None = None) -> Opened:
+    """Open the bundle as wished for; what is left open is decided by measurement.
 
-    Raises ModelError (no file of the bundle can be opened) or BackendError (nothing installed, or not what was
-    asked for).
+    log: is told, a line at a time, that candidates are being measured, which takes seconds, once. Raises ModelError (no
+    file of the bundle can be opened) or BackendError (nothing installed, or not what was asked for).
     """
     profile, machine = choose_profile(wish.hardware)
     for path in {variant.path for variant in bundle.variants if variant.path.suffix == ".onnx"}:
         read_onnx_header(path)  # a file that is no model is no backend's fault
-    if wish.backend != AUTO:
-        return _open(bundle, wish.backend, wish, profile, machine, f"asked for (backend {wish.backend})", ())
-    rejected: list[tuple[str, str]] = []
-    model_errors: list[ModelError] = []
-    for name in profile.backends:
+    choices, refused = candidates(bundle, wish, profile, machine)
+    rejected = [(name, _why(error)) for name, error in refused]
+    comparison = Comparison(tuple(choices), (), (), "")
+    if len(choices) > 1 and os.environ.get(SWITCH, "on") != "off":
+        comparison = compare(bundle, choices, machine, log)
+        rejected += comparison.rejected
+    for choice in comparison.order:
         try:
-            reason = _why(profile, machine, wish)
-            return _open(bundle, name, wish, profile, machine, reason, tuple(rejected))
+            opened = open_choice(bundle, choice, hardware=profile.kind)
         except InferenceError as error:
-            rejected.append((name, f"{error.problem}; {error.remedy}" if error.remedy else error.problem))
-            if isinstance(error, ModelError):
-                model_errors.append(error)
-    listed = "; ".join(f"{name}: {why}" for name, why in rejected)
-    if model_errors:
-        raise ModelError(bundle.file, f"no backend can open the model: {listed}")
-    raise BackendError(f"no backend of the {profile.kind} profile can be used: {listed}", "install one of them")
+            refused.append((str(choice), error))
+            rejected.append((str(choice), _why(error)))
+            continue
+        reason = _reason(wish, profile, machine, comparison)
+        description = replace(opened.description, reason=reason, rejected=tuple(rejected), measured=comparison.timings)
+        return replace(opened, description=description)
+    raise _failure(bundle, wish, profile, refused, rejected)
 
 
-def _why(profile: Profile, machine: Hardware, wish: Wish) -> str:
-    order = f"first of the {profile.kind} profile ({', '.join(profile.backends)}) that opens the model"
-    return f"{order}; profile asked for" if wish.hardware != AUTO else f"{order}; {machine.reason}"
+def candidates(
+    bundle: Bundle, wish: Wish, profile: Profile, machine: Hardware
+) -> tuple[list[Choice], list[tuple[str, InferenceError]]]:
+    """The choices that the wish leaves, in the profile's order, and (candidate, why) of each that is out."""
+    records = read_records(bundle)
+    threads = wish.threads if wish.threads > 0 else profile.threads(machine.cores)
+    choices: list[Choice] = []
+    refused: list[tuple[str, InferenceError]] = []
+    for candidate in _named(wish, profile):
+        try:
+            module = require(candidate.backend)
+            variants = readable(bundle, candidate.backend, module)
+            if not variants:
+                files = ", ".join(variant.path.name for variant in bundle.variants)
+                problem = f"backend {candidate.backend} reads {', '.join(module.FORMATS)}; the model has {files}"
+                raise ModelError(
+                    bundle.file, problem, f"`edge_vision convert --to {candidate.backend}` makes one", "variants"
+                )
+        except InferenceError as error:
+            refused.append((str(candidate), error))
+            continue
+        explicit = wish.precision != AUTO
+        found: list[Choice] = []
+        for precision in (wish.precision,) if explicit else candidate.precisions or profile.precisions:
+            for variant in of_precision(variants, precision, module):
+                found.append(Choice(candidate.backend, candidate.device, precision, threads, variant))
+                break
+        if not found and explicit:
+            there = ", ".join(sorted({variant.precision for variant in variants} | set(module.PRECISIONS)))
+            problem = f"no file for precision {wish.precision} on backend {candidate.backend}"
+            refused.append(
+                (str(candidate), ModelError(bundle.file, problem, f"choose one of {there}, or auto", "variants"))
+            )
+        elif not found:  # only in precisions that the profile leaves out
+            found = [Choice(candidate.backend, candidate.device, variants[0].precision, threads, variants[0])]
+        for choice in found:
+            doubt = _doubt(choice, records, wish)
+            if doubt:
+                refused.append((str(choice), doubt))
+            elif choice not in choices:
+                choices.append(choice)
+    return choices, refused
 
 
-def _open(
+def _named(wish: Wish, profile: Profile) -> list[Candidate]:
+    """The profile's candidates that the wish leaves; one that the profile does not list where the wish names it."""
+    found = [
+        candidate
+        for candidate in profile.candidates
+        if wish.backend in (AUTO, candidate.backend) and wish.device in (AUTO, candidate.device)
+    ]
+    if found:
+        return found
+    names: Sequence[str] = profile.backends if wish.backend == AUTO else (wish.backend,)
+    return [Candidate(name, "cpu" if wish.device == AUTO else wish.device) for name in names]
+
+
+def _doubt(choice: Choice, records: Sequence[Record], wish: Wish) -> InferenceError | None:
+    """Why a choice may not be made by itself; None where it may, or where the user named it."""
+    record = find_record(records, choice.variant, choice.backend, choice.device, choice.precision)
+    if record is not None and not record.passed:
+        if wish.backend != AUTO and wish.precision != AUTO:
+            return None
+        return BackendError(f"failed its verification: {record.problem}", "name backend and precision to run it anyway")
+    if record is None and choice.precision != "fp32" and wish.precision == AUTO:
+        if wish.backend != AUTO and _only(choice.variant):
+            return None
+        return BackendError("not verified", "run `edge_vision verify` on the model, or name the precision")
+    return None
+
+
+def _only(variant: Variant) -> bool:
+    """Whether the file itself is of another precision than fp32, so that it is what its owner wants to run."""
+    return variant.precision != "fp32"
+
+
+def _why(error: InferenceError) -> str:
+    return f"{error.problem}; {error.remedy}" if error.remedy else error.problem
+
+
+def _reason(wish: Wish, profile: Profile, machine: Hardware, comparison: Comparison) -> str:
+    asked = [
+        f"{name} {value}" for name, value in (("backend", wish.backend), ("precision", wish.precision)) if value != AUTO
+    ]
+    named = (
+        f"profile {profile.kind} asked for" if wish.hardware != AUTO else f"profile {profile.kind}: {machine.reason}"
+    )
+    if comparison.timings:
+        how = f"fastest of {len(comparison.timings)} measured ({comparison.when})"
+    elif comparison.when:
+        how = comparison.when
+    elif len(comparison.order) == 1:
+        how = "the only candidate"
+    else:
+        how = "first of the profile that opens the model"
+    return f"asked for ({', '.join(asked)}); {how}" if asked else f"{how}; {named}"
+
+
+def _failure(
     bundle: Bundle,
-    name: str,
     wish: Wish,
     profile: Profile,
-    machine: Hardware,
-    reason: str,
-    rejected: tuple[tuple[str, str], ...],
-) -> tuple[Session, EngineDescription]:
-    module = backend(name)
-    missing = module.available()
-    if missing:
-        raise BackendError(f"backend {name} cannot be used: {missing}", module.REMEDY)
-    variant, precision = choose_variant(bundle, name, module, wish.precision, profile.precision)
-    options = SessionOptions(
-        device=profile.device if wish.device == AUTO else wish.device,
-        precision=precision,
-        threads=wish.threads if wish.threads > 0 else profile.threads(machine.cores),
-    )
-    session = module.open(variant.path, options)
-    real = session.describe()
-    description = EngineDescription(
-        model=bundle.name,
-        file=variant.path,
-        backend=real.backend,
-        runtime_version=real.runtime_version,
-        device=real.device,
-        precision=real.precision,
-        threads=real.threads,
-        hardware=profile.kind,
-        reason=reason,
-        rejected=rejected,
-    )
-    return session, description
-
-
-def choose_variant(bundle: Bundle, name: str, module: Backend, wished: str, preferred: str) -> tuple[Variant, str]:
-    """The file of the bundle for a backend, and the precision it will compute in.
-
-    A file made for the backend comes before one that it reads as well; a file of the precision before an fp32 one
-    that the backend can convert. `auto` prefers the profile's precision, and takes what there is otherwise.
-    """
-    readable = [variant for variant in bundle.variants if variant.path.suffix in module.FORMATS]
-    readable.sort(key=lambda variant: variant.backend != name)
-    if not readable:
-        files = ", ".join(variant.path.name for variant in bundle.variants)
-        problem = f"backend {name} reads {', '.join(module.FORMATS)}; the model has {files}"
-        raise ModelError(bundle.file, problem, "choose another backend, or add a variant for this one", "variants")
-    for precision in (preferred,) if wished == AUTO else (wished,):
-        for variant in _of_precision(readable, precision, module):
-            return variant, precision
-    if wished == AUTO:
-        return readable[0], readable[0].precision
-    there = ", ".join(sorted({variant.precision for variant in readable} | set(module.PRECISIONS)))
-    problem = f"no file for precision {wished} on backend {name}"
-    raise ModelError(bundle.file, problem, f"choose one of {there}, or auto", "variants")
-
-
-def _of_precision(variants: list[Variant], precision: str, module: Backend) -> Iterator[Variant]:
-    yield from (variant for variant in variants if variant.precision == precision)
-    if precision in module.PRECISIONS:
-        yield from (variant for variant in variants if variant.precision == "fp32")
+    refused: Sequence[tuple[str, InferenceError]],
+    rejected: Sequence[tuple[str, str]],
+) -> InferenceError:
+    if wish.backend != AUTO and refused:
+        return refused[0][1]
+    listed = "; ".join(f"{name}: {why}" for name, why in rejected)
+    if any(isinstance(error, ModelError) for _, error in refused):
+        return ModelError(bundle.file, f"no backend can open the model: {listed}")
+    return BackendError(f"no backend of the {profile.kind} profile can be used: {listed}", "install one of them")

@@ -11,7 +11,7 @@ import pytest
 import yaml
 
 from edge_vision.inference import ModelError, load_bundle
-from edge_vision.inference.bundle import file_sha256
+from edge_vision.inference.bundle import model_sha256
 from edge_vision.inference.labels import COCO
 
 ROWS = np.zeros((1, 126, 7))  # YOLOX for 96x64 and two classes
@@ -35,7 +35,7 @@ def card(write_model, tmp_path: Path) -> dict[str, Any]:
         "thresholds": {"score": 0.3, "iou": 0.5, "max_detections": 300},
         "variants": [
             {
-                "backend": "onnxruntime", "precision": "fp32", "file": "model.onnx", "sha256": file_sha256(model),
+                "backend": "onnxruntime", "precision": "fp32", "file": "model.onnx", "sha256": model_sha256(model),
                 "measured": {"map50_95": 0.8},
             }
         ],

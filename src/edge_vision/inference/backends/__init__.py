@@ -2,9 +2,11 @@
 
 A backend is one module of this folder with
 
-* `FORMATS`: the file suffixes that it opens; `PRECISIONS`: those that it makes of an fp32 file by itself;
-* `REMEDY`: the command that installs it;
-* `available()`: None where it can be used, otherwise why not; `version()`; `devices()`: device names it has here;
+* `FORMATS`: the file suffixes that it opens, the native one first; `PRECISIONS`: those that it makes of an fp32 file by
+  itself;
+* `NEEDS`: what must be there, for people; `REMEDY`: the command that installs it;
+* `available()`: None where it can be used, otherwise why not; `version()`; `devices()`: device names it has here, `cpu` or
+  the best first; where they cannot be listed it raises BackendError;
 * `open(path, options)`: a `Session` on a model file.
 
 Nothing is imported before it is asked for. To add one: write the module and name it in `BACKENDS`.
@@ -17,7 +19,7 @@ import importlib
 import importlib.metadata
 import importlib.util
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Protocol, cast
 
@@ -27,18 +29,26 @@ from edge_vision.inference.errors import BackendError
 from edge_vision.inference.onnx_header import TensorSpec
 
 BACKENDS: Mapping[str, str] = {
-    "onnxruntime": "edge_vision.inference.backends.onnxruntime_",
-    "openvino": "edge_vision.inference.backends.openvino_",
+    name: f"edge_vision.inference.backends.{name}_"
+    for name in ("onnxruntime", "openvino", "tensorrt", "litert", "ncnn", "opencv", "tvm", "torch")
 }
 
 
 @dataclass(frozen=True, slots=True)
 class SessionOptions:
-    """How to open a model. device: `cpu` or one of `devices()`; precision: of the arithmetic; threads: at least 1."""
+    """How to open a model.
+
+    device: `cpu` or one of `devices()`; precision: of the arithmetic; threads: at least 1. input_shapes: by input name (or
+    "" for the only one), for files that leave sizes open or do not tell them; outputs: the names to read, in this order, ()
+    for all as the file has them. cache: where to keep what is compiled for this machine; None for `cache_directory()`.
+    """
 
     device: str = "cpu"
     precision: str = "fp32"
     threads: int = 1
+    input_shapes: Mapping[str, tuple[int, ...]] = field(default_factory=dict)
+    outputs: tuple[str, ...] = ()
+    cache: Path | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -53,7 +63,11 @@ class SessionDescription:
 
 
 class Session(Protocol):
-    """A model opened by a backend."""
+    """A model opened by a backend.
+
+    The specs' shapes are those of the tensors that `run` takes and gives; a dimension that is not known is None, and a shape
+    that is not known at all is ().
+    """
 
     inputs: tuple[TensorSpec, ...]
     outputs: tuple[TensorSpec, ...]
@@ -76,6 +90,7 @@ class Backend(Protocol):
 
     FORMATS: tuple[str, ...]
     PRECISIONS: tuple[str, ...]
+    NEEDS: str
     REMEDY: str
 
     def available(self) -> str | None: ...

@@ -1,0 +1,102 @@
+"""What was proven of a bundle: one record for each variant on each backend, written by `edge_vision verify`.
+
+The records lie beside the model (`verification.json` in a bundle's folder, `<model>.verification.json` beside a bare
+file) or, where that folder cannot be written, in the cache under the model's hash.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+from typing import Any
+
+from edge_vision.inference.bundle import Bundle, Variant, model_sha256
+from edge_vision.inference.errors import ModelError
+from edge_vision.paths import cache_directory
+
+FORMAT = 1
+
+
+@dataclass(frozen=True, slots=True)
+class Record:
+    """One variant on one backend, against fp32 ONNX Runtime.
+
+    sha256: of the variant's file; precision: asked of the backend; passed: within `tolerance`; problem: what was out of
+    it, or why it did not run; measured: the figures.
+    """
+
+    backend: str
+    device: str
+    precision: str
+    file: str
+    sha256: str
+    runtime_version: str
+    passed: bool
+    problem: str = ""
+    tolerance: Mapping[str, float] = field(default_factory=dict)
+    measured: Mapping[str, Any] = field(default_factory=dict)
+
+
+def records_path(bundle: Bundle) -> Path:
+    """Where the records lie beside the model."""
+    if bundle.file.suffix in (".yaml", ".yml"):
+        return bundle.folder / "verification.json"
+    return bundle.file.with_name(f"{bundle.file.name}.verification.json")
+
+
+def _in_cache(bundle: Bundle) -> Path:
+    return cache_directory("verification") / f"{model_sha256(bundle.variants[0].path)}.json"
+
+
+def read_records(bundle: Bundle) -> tuple[Record, ...]:
+    """The records of a bundle, () where there are none. Raises ModelError for a file that is not right."""
+    path = records_path(bundle)
+    if not path.is_file():
+        path = _in_cache(bundle)
+        if not path.is_file():
+            return ()
+    try:
+        content = json.loads(path.read_text(encoding="utf-8"))
+        if content["format"] != FORMAT:
+            raise ValueError(f"format {content['format']}")
+        return tuple(Record(**entry) for entry in content["records"])
+    except (ValueError, KeyError, TypeError) as error:
+        raise ModelError(path, f"is no verification record: {error}", "run `edge_vision verify` again") from error
+
+
+def write_records(bundle: Bundle, records: Sequence[Record]) -> Path:
+    """Write the records beside the model, or into the cache where that cannot be written; the path they went to."""
+    text = json.dumps({"format": FORMAT, "records": [asdict(record) for record in records]}, indent=1) + "\n"
+    path = records_path(bundle)
+    try:
+        _replace(path, text)
+    except OSError:
+        path = _in_cache(bundle)
+        _replace(path, text)
+    return path
+
+
+def _replace(path: Path, text: str) -> None:
+    """Whole or not at all: a reader never sees half a file."""
+    temporary = path.with_name(f".{path.name}.{os.getpid()}")
+    temporary.write_text(text, encoding="utf-8")
+    temporary.replace(path)
+
+
+def find_record(
+    records: Sequence[Record], variant: Variant, backend: str, device: str, precision: str
+) -> Record | None:
+    """The record of this file as it is now on this backend, device and precision; None where there is none."""
+    for record in records:
+        same = (record.backend, record.device, record.precision, record.file) == (
+            backend,
+            device,
+            precision,
+            variant.path.name,
+        )
+        if same and record.sha256 == (variant.sha256 or model_sha256(variant.path)):
+            return record
+    return None
