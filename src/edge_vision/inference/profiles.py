@@ -177,7 +177,7 @@ def _candidate(section: Section) -> Candidate:
     backend = section.take("backend", str, choices=tuple(KNOWN_DEVICES))
     device = section.take("device", str, "cpu")
     if _NUMBER.sub("", device) not in KNOWN_DEVICES[backend]:
-        raise section.error("device", f"is {device!r}", f"{backend} has {', '.join(KNOWN_DEVICES[backend])}")
+        raise section.error("device", f"is {device!r}", f"choose one of {', '.join(KNOWN_DEVICES[backend])}")
     candidate = Candidate(backend, device, _precisions(section))
     section.finish()
     return candidate
