@@ -10,7 +10,7 @@ import pytest
 from numpy.typing import NDArray
 
 from edge_vision.inference import ModelError
-from edge_vision.inference.decoders import DECODERS, Candidates, Setup, decoder, recognise
+from edge_vision.inference.decoders import DECODERS, Candidates, Setup, decoder
 from edge_vision.inference.onnx_header import TensorSpec
 
 WIDTH, HEIGHT = 96, 64
@@ -126,26 +126,6 @@ def test_fastestdet(threshold: float) -> None:
     built = decoder("fastestdet").build(setup(output))
     assert built.classes == 6
     compare(built.decode([output], threshold), expected)
-
-
-@pytest.mark.parametrize(
-    ("shapes", "size", "name"),
-    [
-        ([(1, 8400, 85)], (640, 640), "yolox"),
-        ([(1, 3549, 85)], (416, 416), "yolox"),
-        ([(1, 1500, 11)], (320, 240), "yolox"),
-        ([(1, 84, 8400)], (640, 640), "yolov8"),
-        ([(1, 5, 2100)], (320, 320), "yolov8"),
-        ([(1, 85, 22, 22)], (352, 352), "fastestdet"),
-        ([(1, 25200, 85)], (640, 640), None),  # YOLOv5: three anchors a cell
-        ([(1, 300, 6)], (640, 640), None),  # end to end
-        ([(1, 116, 8400), (1, 32, 160, 160)], (640, 640), None),  # segmentation
-        ([(1, 1000)], (224, 224), None),  # classification
-    ],
-)
-def test_recognition_by_shape(shapes: list, size: tuple[int, int], name: str | None) -> None:
-    outputs = [TensorSpec(f"out{i}", shape, "float32") for i, shape in enumerate(shapes)]
-    assert recognise(outputs, *size) == name
 
 
 @pytest.mark.parametrize("name", list(DECODERS))

@@ -4,12 +4,20 @@ A decoder is one module of this folder with
 
 * `EXPECTS`: one line for people, the outputs that it reads;
 * `DEFAULT_INPUT`, `DEFAULT_THRESHOLDS`: how models of the family are fed when nothing says otherwise;
-* `classes_in(outputs, input_width, input_height)`: how many classes outputs of these shapes hold, None where they are
-  not the family's;
-* `build(setup)`: checks a sample of real outputs against the family's layout and returns a `Decode`: raw outputs
-  and a score threshold in, `Candidates` out, ready for non-maximum suppression.
+* `classes_in(outputs, input_width, input_height)`: how many classes outputs of these shapes hold, 0 where they are
+  the family's without telling, None where they are not the family's;
+* `build(setup)`: checks a sample of real outputs against the family's layout and returns a `Built`, whose `decode`
+  takes raw outputs and a score threshold and gives `Candidates`;
 
-To add one: write the module and name it in `DECODERS`. The order is the order of recognition.
+and, where it has them,
+
+* `NAMES`: sets of output names, any of which marks the family;
+* `plausible(setup)`: whether the values of a sample can be the family's, asked where shapes fit several;
+* `default_input(outputs, width, height, properties, sample)`: DEFAULT_INPUT where members of the family differ;
+  properties: the file's metadata, sample: a function that gives the outputs of a run;
+* `extra_inputs(inputs, width, height)`: constant inputs beside the image.
+
+To add one: write the module and name it in `DECODERS`.
 """
 
 from __future__ import annotations
@@ -27,9 +35,20 @@ from edge_vision.inference.errors import ModelError
 from edge_vision.inference.onnx_header import TensorSpec
 
 DECODERS: Mapping[str, str] = {
-    "fastestdet": "edge_vision.inference.decoders.fastestdet",
-    "yolov8": "edge_vision.inference.decoders.yolov8",
-    "yolox": "edge_vision.inference.decoders.yolox",
+    name: f"{__name__}.{name}"
+    for name in (
+        "fastestdet",
+        "yolov8",
+        "yolox",
+        "yolov5",
+        "end_to_end",
+        "nanodet",
+        "rtdetr",
+        "rfdetr",
+        "ssd",
+        "ssd_raw",
+        "ultraface",
+    )
 }
 
 
@@ -121,9 +140,39 @@ def extra_inputs(name: str, inputs: Sequence[TensorSpec], width: int, height: in
     return dict(make(inputs, width, height)) if make else {}
 
 
-def recognise(outputs: Sequence[TensorSpec], input_width: int, input_height: int) -> str | None:
-    """The name of the decoder that these outputs belong to, or None."""
-    return next((name for name in DECODERS if decoder(name).classes_in(outputs, input_width, input_height)), None)
+def default_input(
+    name: str,
+    outputs: Sequence[TensorSpec],
+    width: int,
+    height: int,
+    properties: Mapping[str, str],
+    sample: Callable[[], Sequence[NDArray]],
+) -> Mapping[str, Any]:
+    """How a model of decoder `name` with these outputs is fed when nothing says otherwise. sample: gives outputs of a
+    run, called where only values can tell."""
+    make = getattr(decoder(name), "default_input", None)
+    return dict(make(outputs, width, height, properties, sample) if make else decoder(name).DEFAULT_INPUT)
+
+
+def recognise(outputs: Sequence[TensorSpec], input_width: int, input_height: int) -> tuple[str, ...]:
+    """Names of the decoders that these outputs can belong to, by names and shapes: those marked by the names of the
+    outputs if there are any, else all whose shapes fit; () for none."""
+    from edge_vision.inference.decoders.common import names
+
+    fitting = [name for name in DECODERS if decoder(name).classes_in(outputs, input_width, input_height) is not None]
+    found = set(names(outputs))
+    marks = {
+        name: max((len(m) for m in getattr(decoder(name), "NAMES", ()) if m <= found), default=0) for name in fitting
+    }
+    strongest = max(marks.values(), default=0)
+    return tuple(name for name in fitting if marks[name] == strongest)
+
+
+def plausible(fitting: Sequence[str], setup: Setup) -> tuple[str, ...]:
+    """Those of `fitting` whose layout the values of `setup.sample` can be; all of them where none can."""
+    asked = [(name, getattr(decoder(name), "plausible", None)) for name in fitting]
+    kept = tuple(name for name, test in asked if test is None or test(setup))
+    return kept or tuple(fitting)
 
 
 def known_decoders() -> str:
