@@ -189,8 +189,8 @@ def test_ultralytics_metadata_fills_in(write_model) -> None:
     assert bundle.labels == ("helmet", "vest")
     assert (bundle.input.width, bundle.input.height) == (96, 64)
     assert (bundle.input.colour, bundle.input.resize) == ("rgb", "letterbox")
-    with pytest.raises(ModelError, match=r"metadata\.task: is a model for the task 'pose'"):
-        load_bundle(write_model(outputs, metadata=metadata | {"task": "pose"}))
+    with pytest.raises(ModelError, match=r"metadata\.task: is a model for the task 'obb'"):
+        load_bundle(write_model(outputs, metadata=metadata | {"task": "obb"}))
     odd = load_bundle(write_model(outputs, metadata={"names": "not a literal"}))
     assert odd.labels == ("class_0", "class_1")
 

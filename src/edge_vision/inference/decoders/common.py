@@ -178,13 +178,14 @@ def table_and_boxes(outputs: Sequence[TensorSpec]) -> tuple[int, int] | None:
     return (second if fours[0] == first else first), fours[0]
 
 
-def mask_coefficients(outputs: Sequence[TensorSpec]) -> int:
-    """Columns that a segmentation file has for masks: the channels of its prototypes (1, 32, h, w) or (1, h, w, 32)."""
+def mask_coefficients(outputs: Sequence[TensorSpec], input_width: int, input_height: int) -> int:
+    """Columns that a segmentation file has for masks: the channels of its prototypes, (1, 32, H/4, W/4) or channels
+    last; 0 without prototypes."""
     found = only(outputs, 4)
     if found is None:
         return 0
     _, second, third, fourth = found[1]
-    return second if third == fourth or second < fourth else fourth
+    return fourth if (second, third) == (input_height // 4, input_width // 4) else second
 
 
 def probabilities(values: NDArray) -> bool:

@@ -52,7 +52,7 @@ def classes_in(outputs: Sequence[TensorSpec], input_width: int, input_height: in
     if head is None or any(len(spec.shape) not in (3, 4) for spec in outputs) or len(outputs) > 2:
         return None
     _, rows, columns = head[1]
-    if rows <= MOST_ROWS and columns == 6 + mask_coefficients(outputs):
+    if rows <= MOST_ROWS and columns == 6 + mask_coefficients(outputs, input_width, input_height):
         return 0
     return 0 if rows == QUERIES and columns > 4 and len(outputs) == 1 else None
 

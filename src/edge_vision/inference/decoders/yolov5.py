@@ -23,7 +23,6 @@ from edge_vision.inference.decoders.common import (
     finished,
     mask_coefficients,
     only,
-    probabilities,
     select_rows,
     to_pixels,
 )
@@ -41,23 +40,16 @@ def classes_in(outputs: Sequence[TensorSpec], input_width: int, input_height: in
     if head is None or any(len(spec.shape) not in (3, 4, 5) for spec in outputs):
         return None
     _, rows, columns = head[1]
-    classes = columns - 5 - mask_coefficients(outputs)
+    classes = columns - 5 - mask_coefficients(outputs, input_width, input_height)
     if rows % 3 or classes < 1 or columns >= rows or find_strides(rows // 3, input_width, input_height) is None:
         return None
     return classes
 
 
-def plausible(setup: Setup) -> bool:
-    head = only(setup.outputs, 3)
-    return head is not None and probabilities(
-        setup.sample[head[0]][0, :, 4 : head[1][2] - mask_coefficients(setup.outputs)]
-    )
-
-
 def build(setup: Setup) -> Built:
     setup.check_options("yolov5", OPTIONS)
     head = only(setup.outputs, 3)
-    masks = mask_coefficients(setup.outputs)
+    masks = mask_coefficients(setup.outputs, setup.input_width, setup.input_height)
     if head is None or head[1][2] - masks < 6:
         raise setup.misfit("yolov5", "not one output [1, N, 5+classes]")
     place, shape = head

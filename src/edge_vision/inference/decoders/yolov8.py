@@ -41,23 +41,16 @@ def classes_in(outputs: Sequence[TensorSpec], input_width: int, input_height: in
     if head is None or any(len(spec.shape) not in (3, 4) for spec in outputs) or len(outputs) > 2:
         return None
     _, channels, anchors = head[1]
-    classes = channels - 4 - mask_coefficients(outputs)
+    classes = channels - 4 - mask_coefficients(outputs, input_width, input_height)
     if classes < 1 or channels >= anchors or find_strides(anchors, input_width, input_height) is None:
         return None
     return classes
 
 
-def plausible(setup: Setup) -> bool:
-    head = only(setup.outputs, 3)
-    return head is not None and probabilities(
-        setup.sample[head[0]][0, 4 : head[1][1] - mask_coefficients(setup.outputs)]
-    )
-
-
 def build(setup: Setup) -> Built:
     setup.check_options("yolov8", OPTIONS)
     head = only(setup.outputs, 3)
-    masks = mask_coefficients(setup.outputs)
+    masks = mask_coefficients(setup.outputs, setup.input_width, setup.input_height)
     if head is None:
         raise setup.misfit("yolov8", "not one output [1, 4+classes, N]")
     place, (_, channels, anchors) = head
