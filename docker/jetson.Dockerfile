@@ -7,8 +7,10 @@
 ARG BASE=dustynv/ros:jazzy-ros-base-r36.4.0-cu128-24.04
 FROM ${BASE}
 
+# PIP_INDEX_URL: the base points pip at its own index, which has moved; PyPI has what is added here.
 ENV EDGE_VISION_CACHE=/var/cache/edge_vision \
-    PYTHONUNBUFFERED=1
+    PYTHONUNBUFFERED=1 \
+    PIP_INDEX_URL=""
 
 # Dependencies in a layer of their own, which a change of the sources leaves alone.
 RUN --mount=type=bind,source=docker,target=/source/docker \
