@@ -26,9 +26,10 @@ KNOWN_DEVICES: Mapping[str, tuple[str, ...]] = {
     "tvm": ("cpu",),
     "torch": ("cpu",),
 }
-"""What a profile may name: backend -> devices. One of several is counted from 0: `cuda:1`, OpenVINO's `gpu.1`."""
+"""What a profile may name: backend -> devices. One of several is counted from 0: `cuda:1`, OpenVINO's `gpu.1`,
+`edgetpu:usb:1`."""
 
-_NUMBER = re.compile(r"[:.]\d+$")
+_NUMBER = re.compile(r"[:.](?:(?:usb|pci):)?\d+$")
 
 
 @dataclass(frozen=True, slots=True)

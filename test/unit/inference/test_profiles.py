@@ -95,6 +95,7 @@ def test_an_own_profile_by_its_path(tmp_path: Path) -> None:
         candidates:
           - {backend: openvino, device: gpu.1, precisions: [fp16]}
           - {backend: tensorrt, device: "cuda:1"}
+          - {backend: litert, device: "edgetpu:usb:1"}
           - {backend: onnxruntime}
         precisions: [fp32]
         threads: {reserve: 0, limit: 2}
@@ -106,6 +107,7 @@ def test_an_own_profile_by_its_path(tmp_path: Path) -> None:
         candidates=(
             Candidate("openvino", "gpu.1", ("fp16",)),
             Candidate("tensorrt", "cuda:1"),
+            Candidate("litert", "edgetpu:usb:1"),
             Candidate("onnxruntime"),
         ),
         precisions=("fp32",),
