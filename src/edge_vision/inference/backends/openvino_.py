@@ -1,10 +1,11 @@
-"""OpenVINO: Intel (and other x86-64 and ARM) CPUs, Intel graphics and NPUs. Reads ONNX and its own IR.
+"""OpenVINO: Intel (and other x86-64 and ARM) CPUs, Intel graphics and NPUs. Reads its own IR, ONNX and TFLite.
 
 (The trailing underscore keeps the module's name apart from the package's.)
 """
 
 from __future__ import annotations
 
+import contextlib
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -13,11 +14,14 @@ import numpy as np
 from numpy.typing import NDArray
 
 from edge_vision.inference.backends import SessionDescription, SessionOptions, missing_package, package_version
+from edge_vision.inference.backends.engine_cache import engine_folder
+from edge_vision.inference.backends.shapes import filled_specs, output_order
 from edge_vision.inference.errors import BackendError, ModelError
 from edge_vision.inference.onnx_header import TensorSpec
 
-FORMATS = (".onnx", ".xml")
+FORMATS = (".xml", ".onnx", ".tflite")
 PRECISIONS = ("fp32", "bf16", "fp16")
+NEEDS = "the Python package openvino; for gpu and npu Intel's drivers"
 REMEDY = "pip install openvino"
 
 _HINTS = {"fp32": "f32", "bf16": "bf16", "fp16": "f16"}
@@ -41,28 +45,49 @@ def _import() -> Any:
 
 def devices() -> tuple[str, ...]:
     """Device names in lower case, such as cpu, gpu, npu. Imports the runtime."""
-    return tuple(name.lower() for name in _import().Core().available_devices)
+    found = tuple(name.lower() for name in _import().Core().available_devices)
+    return (*found, "auto") if len(found) > 1 else found
 
 
 def open(path: Path, options: SessionOptions) -> OpenVinoSession:
-    """A session on an ONNX or IR file. Raises BackendError (not installed, no such device), ModelError (the file)."""
+    """A session on an ONNX, IR or TFLite file.
+
+    device: one of `devices()`, `gpu` for the first of several, `auto` (OpenVINO chooses), `auto:gpu,cpu` and
+    `hetero:gpu,cpu` (the model is split). Raises BackendError (not installed, no such device), ModelError (the file).
+    """
     openvino = _import()
     core = openvino.Core()
     device = options.device.upper()
     found = core.available_devices
-    if device not in found and device.split(".")[0] not in {name.split(".")[0] for name in found}:
-        names = ", ".join(name.lower() for name in found)
+    _, _, members = device.partition(":")
+    kinds = {name.split(".")[0] for name in found}
+    asked = members.split(",") if members else [device]
+    missing = [name for name in asked if name not in found and name not in kinds | {"AUTO"}]
+    if missing or device.split(":")[0] not in {*found, *kinds, "AUTO", "HETERO"}:
+        names = ", ".join([*(name.lower() for name in found), "auto"])
         raise BackendError(f"openvino has no device {options.device} here", f"choose one of {names}")
     # The precision is pinned: left alone, OpenVINO takes bf16 where the CPU has it, and scores change by up to 0.05.
     settings = {"PERFORMANCE_HINT": "LATENCY", "INFERENCE_PRECISION_HINT": _HINTS.get(options.precision, "f32")}
-    if device.startswith("CPU"):
+    if device == "CPU":
         settings["INFERENCE_NUM_THREADS"] = str(options.threads)
+    else:  # GPUs and NPUs compile for seconds to minutes; the CPU does not, and takes no less from a cache
+        settings["CACHE_DIR"] = str(engine_folder(options, "openvino"))
     try:
-        compiled = core.compile_model(core.read_model(path), device, settings)
+        model = core.read_model(path)
+        _fix_shapes(model, options)
+        compiled = core.compile_model(model, device, settings)
     except RuntimeError as error:
         problem = f"openvino {version()} cannot open it: {_last_line(error)}"
         raise ModelError(path, problem, "export the model again, or use backend onnxruntime") from error
     return OpenVinoSession(openvino, compiled, options)
+
+
+def _fix_shapes(model: Any, options: SessionOptions) -> None:
+    """Give the inputs that leave sizes open those wanted: fixed ones are faster, and an NPU takes no others."""
+    specs = tuple(_spec(port) for port in model.inputs)
+    filled = filled_specs(specs, options.input_shapes)
+    if filled != specs and not any(None in spec.shape for spec in filled):
+        model.reshape({index: list(spec.shape) for index, spec in enumerate(filled)})
 
 
 def _last_line(error: Exception) -> str:
@@ -76,10 +101,13 @@ class OpenVinoSession:
     def __init__(self, openvino: Any, compiled: Any, options: SessionOptions) -> None:
         self.options = options
         self.precision = _real_precision(openvino, compiled, options.precision)
+        self.compiled = compiled
         self.request = compiled.create_infer_request()
         self.make_tensor = openvino.Tensor
         self.inputs = tuple(_spec(port) for port in compiled.inputs)
-        self.outputs = tuple(_spec(port) for port in compiled.outputs)
+        everything = tuple(_spec(port) for port in compiled.outputs)
+        self.order = _find_outputs(compiled, options.outputs)
+        self.outputs = tuple(everything[index] for index in self.order)
         self.bound: list[NDArray | None] = [None] * len(self.inputs)
 
     def run(self, inputs: Sequence[NDArray]) -> list[NDArray]:
@@ -91,14 +119,28 @@ class OpenVinoSession:
                 self.request.set_input_tensor(index, tensor)
                 self.bound[index] = array if shareable is array and array.flags.c_contiguous else None
         self.request.infer()
-        return [self.request.get_output_tensor(index).data for index in range(len(self.outputs))]
+        return [self.request.get_output_tensor(index).data for index in self.order]
 
     def describe(self) -> SessionDescription:
-        return SessionDescription("openvino", version(), self.options.device, self.precision, self.options.threads)
+        device = self.options.device
+        if device.lower().startswith("auto"):
+            with contextlib.suppress(RuntimeError):  # it may change to the GPU once that is compiled
+                device = f"{device} ({', '.join(self.compiled.get_property('EXECUTION_DEVICES'))})".lower()
+        return SessionDescription("openvino", version(), device, self.precision, self.options.threads)
 
     def close(self) -> None:
-        self.request = None
+        self.request = self.compiled = None
         self.bound = [None] * len(self.inputs)
+
+
+def _find_outputs(compiled: Any, wanted: Sequence[str]) -> list[int]:
+    """Indices of the outputs wanted; one of OpenVINO's may have several names."""
+    names = [{*port.get_names()} for port in compiled.outputs]
+    firsts = [min(found) if found else "" for found in names]
+    known = [
+        next((name for name in wanted if name in found), first) for found, first in zip(names, firsts, strict=True)
+    ]
+    return output_order(known, wanted)
 
 
 def _real_precision(openvino: Any, compiled: Any, asked: str) -> str:

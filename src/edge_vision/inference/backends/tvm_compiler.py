@@ -1,0 +1,67 @@
+"""The compiler behind `tvm_`: an ONNX file in, a shared library out. Runs in a process of its own.
+
+    python -m edge_vision.inference.backends.tvm_compiler '{"model": ..., "library": ..., "shapes": {...}}'
+
+The library holds `main`, the model, and `signature`, a JSON text as bytes: names, shapes and types of what goes in and
+comes out.
+"""
+
+from __future__ import annotations
+
+import json
+import sys
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from edge_vision.inference.backends.shapes import filled_specs
+from edge_vision.inference.backends.tvm_ import _import, host_target
+from edge_vision.inference.onnx_header import OnnxHeader, TensorSpec, read_onnx_header
+
+
+def main(job: dict[str, Any]) -> None:
+    tvm = _import()
+    import onnx
+    from tvm import relax
+    from tvm.relax.frontend.onnx import from_onnx
+
+    header = read_onnx_header(Path(job["model"]))
+    shapes = _shapes(header, {name: tuple(shape) for name, shape in job["shapes"].items()})
+    module = from_onnx(onnx.load(job["model"]), shape_dict=shapes, keep_params_in_input=False)
+    module["signature"] = _signature(relax, header, shapes, module)
+    target = tvm.target.Target(host_target(tvm))
+    tvm.compile(module, target=target).export_library(job["library"])
+
+
+def _shapes(header: OnnxHeader, given: dict[str, tuple[int, ...]]) -> dict[str, list[int]]:
+    """Whole shapes of all inputs: those given, and those of the file."""
+    shapes: dict[str, list[int]] = {}
+    for spec in filled_specs(header.inputs, given):
+        if None in spec.shape:
+            raise SystemExit(
+                f"the input {spec} leaves sizes open, TVM compiles for fixed ones: export with a fixed size"
+            )
+        shapes[spec.name] = [int(size) for size in spec.shape if size is not None]
+    return shapes
+
+
+def _signature(relax: Any, header: OnnxHeader, shapes: dict[str, list[int]], module: Any) -> Any:
+    kinds = module["main"].ret_ty
+    fields = list(kinds.fields) if hasattr(kinds, "fields") else [kinds]
+    outputs = [
+        TensorSpec(spec.name, tuple(int(size) for size in kind.shape), spec.dtype)
+        for spec, kind in zip(header.outputs, fields, strict=True)
+    ]
+    card = {
+        "inputs": [{"name": spec.name, "shape": shapes[spec.name], "dtype": spec.dtype} for spec in header.inputs],
+        "outputs": [{"name": spec.name, "shape": list(spec.shape), "dtype": spec.dtype} for spec in outputs],
+    }
+    builder = relax.BlockBuilder()
+    with builder.function("signature", []):
+        builder.emit_func_output(relax.const(np.frombuffer(json.dumps(card).encode(), np.uint8)))
+    return builder.finalize()["signature"]
+
+
+if __name__ == "__main__":
+    main(json.loads(sys.argv[1]))
