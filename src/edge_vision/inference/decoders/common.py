@@ -94,6 +94,14 @@ def select_rows(
     return index, chosen, scores, class_ids
 
 
+def strongest(table: NDArray, threshold: float) -> tuple[NDArray[np.intp], NDArray, NDArray]:
+    """Rows of a table (N, classes) whose largest score reaches the threshold: their indices, scores and classes."""
+    # Comparing is twice as fast as looking for each row's largest; indexing copies rows alone, `take` all of a view.
+    index = np.flatnonzero((table >= threshold).any(1))
+    chosen = table[index]
+    return index, np.maximum.reduce(chosen, 1), chosen.argmax(1)
+
+
 def option(setup: Setup, name: str, key: str, kind: type[T], choices: tuple[T, ...] = ()) -> T | None:
     """Option `key` of the bundle, checked, or None where it is absent."""
     value = setup.options.get(key)

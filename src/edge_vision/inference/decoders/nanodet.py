@@ -24,6 +24,7 @@ from edge_vision.inference.decoders.common import (
     only,
     option,
     probabilities,
+    strongest,
 )
 from edge_vision.inference.errors import ModelError
 from edge_vision.inference.onnx_header import TensorSpec
@@ -98,12 +99,10 @@ def build(setup: Setup) -> Built:
 
     def decode(outputs: Sequence[NDArray], threshold: float) -> Candidates:
         rows = outputs[0][0]
-        best = rows[:, :classes].max(1)
-        index = (best >= threshold).nonzero()[0]
+        index, scores, class_ids = strongest(rows[:, :classes], threshold)
         if not len(index):
             return NOTHING
-        chosen = rows.take(index, 0)
-        terms = chosen[:, classes:].reshape(-1, 4, bins)
+        terms = rows[index, classes:].reshape(-1, 4, bins)
         weights = np.exp(terms - terms.max(2, keepdims=True))
         sides = weights @ distances
         sides /= weights.sum(2)
@@ -112,6 +111,6 @@ def build(setup: Setup) -> Built:
         boxes = np.empty((len(index), 4), np.float32)
         np.subtract(origin, sides[:, :2], out=boxes[:, :2])
         np.add(origin, sides[:, 2:], out=boxes[:, 2:])
-        return Candidates(boxes, best.take(index), chosen[:, :classes].argmax(1))
+        return Candidates(boxes, scores, class_ids)
 
     return finished(setup, decode, classes)

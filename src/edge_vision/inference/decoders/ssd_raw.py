@@ -18,7 +18,15 @@ from numpy.typing import NDArray
 
 from edge_vision.inference.decoders import NOTHING, Built, Candidates, Setup
 from edge_vision.inference.decoders.anchors import GENERATOR_DEFAULTS, generate_anchors, read_anchors
-from edge_vision.inference.decoders.common import finished, names, option, ordered, probabilities, table_and_boxes
+from edge_vision.inference.decoders.common import (
+    finished,
+    names,
+    option,
+    ordered,
+    probabilities,
+    strongest,
+    table_and_boxes,
+)
 from edge_vision.inference.errors import ModelError
 from edge_vision.inference.onnx_header import TensorSpec
 
@@ -109,11 +117,9 @@ def build(setup: Setup) -> Built:
             least = (
                 -math.inf if threshold <= 0 else math.inf if threshold >= 1 else math.log(threshold / (1 - threshold))
             )
-        best = scores[:, first:].max(1)
-        index = (best >= least).nonzero()[0]
+        index, best, class_ids = strongest(scores[:, first:], least)
         if not len(index):
             return NOTHING
-        best = best.take(index)
         terms = outputs[encodings].reshape(-1, 4).take(index, 0) / scales
         anchor = anchors.take(index, 0)
         centres = (terms[:, :2] * anchor[:, 2:] + anchor[:, :2]) * size
@@ -122,6 +128,6 @@ def build(setup: Setup) -> Built:
         boxes[:, :2] = (centres - half)[:, ::-1]
         boxes[:, 2:] = (centres + half)[:, ::-1]
         found = 1 / (1 + np.exp(-best)) if activation == "sigmoid" else best
-        return Candidates(boxes, found, scores.take(index, 0)[:, first:].argmax(1))
+        return Candidates(boxes, found, class_ids)
 
     return finished(setup, decode, columns - first)

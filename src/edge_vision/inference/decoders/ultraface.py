@@ -22,6 +22,7 @@ from edge_vision.inference.decoders.common import (
     option,
     ordered,
     probabilities,
+    strongest,
     table_and_boxes,
     to_pixels,
 )
@@ -73,9 +74,7 @@ def build(setup: Setup) -> Built:
     factors = to_pixels(setup, "ultraface", sample_boxes)
 
     def decode(outputs: Sequence[NDArray], threshold: float) -> Candidates:
-        scores = outputs[table][0][:, first:]
-        best = scores[:, 0] if scores.shape[1] == 1 else scores.max(1)
-        index = (best >= threshold).nonzero()[0]
+        index, scores, class_ids = strongest(outputs[table][0][:, first:], threshold)
         if not len(index):
             return NOTHING
         boxes = outputs[places][0].take(index, 0)
@@ -83,6 +82,6 @@ def build(setup: Setup) -> Built:
             boxes = corners(boxes[:, :2], boxes[:, 2:])
         if factors is not None:
             boxes *= np.tile(factors, 2)
-        return Candidates(boxes, best.take(index), scores.take(index, 0).argmax(1))
+        return Candidates(boxes, scores, class_ids)
 
     return finished(setup, decode, columns - first)
