@@ -76,6 +76,12 @@ if [ ! -f "$stamp" ] || [ "$(cat "$stamp")" != "$want" ]; then
     command -v cmake >/dev/null || "$venv/bin/pip" install --quiet --disable-pip-version-check 'cmake<4'
     "$venv/bin/python" "$requirements/patch_wheels.py" "$venv/share"
   fi
+  # Where ROS is apt's, unpinned like the rest, so that NumPy stays.
+  grep -v '^#' "$requirements/backends.txt" | while read -r runtime; do
+    if [ -n "$ros_prefix" ]; then runtime="${runtime%%==*}"; set -- "$runtime" 'numpy<2'; else set -- "$runtime"; fi
+    "$venv/bin/pip" install --quiet --disable-pip-version-check "$@" 2>"$venv/backend.log" \
+      || say "no wheel of ${runtime%%==*} for this machine: that backend is left out (edge_vision backends tells more)"
+  done
   echo "$want" > "$stamp"
 fi
 if $with_tests && [ ! -f "$test_stamp" ]; then

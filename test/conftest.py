@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -28,3 +29,15 @@ def shared_data() -> Path:
 @pytest.fixture(scope="session")
 def repository() -> Path:
     return REPOSITORY
+
+
+@pytest.fixture(autouse=True, scope="session")
+def no_tuning() -> Iterator[None]:
+    """Candidates are measured only by the tests of that: what the others run on is the same at every run."""
+    before = os.environ.get("EDGE_VISION_TUNING")
+    os.environ["EDGE_VISION_TUNING"] = "off"
+    yield
+    if before is None:
+        del os.environ["EDGE_VISION_TUNING"]
+    else:
+        os.environ["EDGE_VISION_TUNING"] = before

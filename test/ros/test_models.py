@@ -135,6 +135,7 @@ def test_thresholds_change_live(observer, node, ask) -> None:
         labels.wait(1, node)
         assert labels[-1].threshold == pytest.approx(0.75)
     assert observer.set_parameter("/live/inference", "score_threshold", 1) == (True, ""), "a whole number will do"
+    assert observer.set_parameter("/live/inference", "score_threshold", 0.5) == (True, "")
 
 
 @pytest.mark.parametrize(

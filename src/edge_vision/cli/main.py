@@ -15,7 +15,9 @@ from importlib import import_module
 COMMANDS = {
     "demo": "run the pipeline on a source and write overlay.mp4, detections.json, tracks.csv, summary.json",
     "evaluate": "score a detector against the truth (COCO protocol)",
-    "bench": "measure the pipeline and the transport, side by side with what they are compared to",
+    "bench": "measure the pipeline, the transport, the backends and the decoders, side by side with their peers",
+    "verify": "prove that every variant and backend of a model finds what fp32 ONNX Runtime finds",
+    "convert": "make the files that other backends read: OpenVINO, TFLite, ncnn, TVM, TensorRT",
     "backends": "which inference backends are here, and what would make the others available",
     "parameters": "every node's topics and parameters, as a table",
 }

@@ -6,6 +6,10 @@ import re
 from collections.abc import Mapping
 from dataclasses import dataclass
 
+from edge_vision.inference.backends import BACKENDS
+from edge_vision.inference.bundle import PRECISIONS
+from edge_vision.inference.hardware import KINDS
+
 BOOLEAN = ("true", "false")
 NO_SOURCE = ("", "none")
 """Values of `source` that mean: no camera node."""
@@ -49,20 +53,21 @@ ARGUMENTS: tuple[Argument, ...] = (
     Argument(
         "hardware",
         "auto",
-        "Hardware profile (config/hardware), which orders the backends; auto: what this machine is found to be.",
-        ("auto", "cpu", "intel", "jetson", "nvidia", "raspberry_pi"),
+        "Hardware profile (config/hardware), which names the backends to try; auto: what this machine is found to be.",
+        ("auto", *KINDS),
     ),
     Argument(
         "backend",
         "auto",
-        "Inference backend; auto: the first of the hardware profile that is installed and runs the model.",
-        ("auto", "onnxruntime", "openvino", "tensorrt", "litert", "ncnn", "opencv", "tvm"),
+        "Inference backend; auto: the fastest of the hardware profile that runs the model right, measured at first "
+        "start and remembered.",
+        ("auto", *BACKENDS),
     ),
     Argument(
         "precision",
         "auto",
-        "Arithmetic of the model; auto: the hardware profile's.",
-        ("auto", "fp32", "fp16", "bf16", "int8"),
+        "Arithmetic of the model; auto: the fastest of fp32 and those that `edge_vision verify` has passed.",
+        ("auto", *PRECISIONS),
     ),
     Argument(
         "image_topic",

@@ -13,7 +13,7 @@ from edge_vision.deployment.parameter_files import Scalar
 from edge_vision.deployment.process import Process
 from edge_vision.inference.errors import ModelError
 from edge_vision.inference.hardware import Hardware, detect_hardware
-from edge_vision.inference.profiles import load_profile
+from edge_vision.inference.profiles import load_profile, on_machine, profile_name
 from edge_vision.paths import share_directory
 
 NODES = ("camera", "inference", "tracking", "overlay", "monitor", "recorder")
@@ -174,17 +174,17 @@ def _user_file(name: str) -> Path | None:
 def _hardware(wanted: str, machine: Hardware | None) -> tuple[str, str]:
     """The note about the hardware profile, and its kind."""
     machine = machine or detect_hardware()
-    kind = machine.kind if wanted == "auto" else wanted
+    kind = profile_name(wanted, machine)
     try:
-        profile = load_profile(kind)
+        profile = on_machine(load_profile(kind), machine)
     except ModelError as error:
         raise DeploymentError(f"hardware:={wanted}: {error}") from None
-    threads = profile.threads(machine.cores)
+    threads = profile.threads(machine.cores, machine.physical_cores)
     found = f"{machine.model}, {machine.cores} core{'s' if machine.cores != 1 else ''}"
     why = machine.reason if wanted == "auto" else f"as asked for; auto would say {machine.kind}: {machine.reason}"
     note = (
-        f"hardware {kind} on {found}: {why}. Backends in order: {', '.join(profile.backends)}; {profile.precision} on "
-        f"{profile.device} with {threads} thread{'s' if threads != 1 else ''}. {' '.join(profile.notes.split())}"
+        f"hardware {kind} on {found}: {why}. Backends to choose from: {', '.join(map(str, profile.candidates))}; "
+        f"{threads} thread{'s' if threads != 1 else ''}. {' '.join(profile.notes.split())}"
     )
     return note.rstrip(), kind
 

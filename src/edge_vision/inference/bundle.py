@@ -60,7 +60,7 @@ class Variant:
     precision: str
     path: Path
     sha256: str = ""
-    measured: Mapping[str, Any] = field(default_factory=dict)
+    measured: Mapping[str, Any] = field(default_factory=dict, hash=False)
     input: InputSpec | None = None
     outputs: tuple[OutputSpec, ...] = ()
 

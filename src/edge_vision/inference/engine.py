@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
@@ -228,6 +229,10 @@ class Engine:
         if self.session is not None:
             self.session.close()
             self.session = None
+
+    def __del__(self) -> None:
+        with contextlib.suppress(Exception):  # never made, or the interpreter is ending
+            self.close()
 
     def __enter__(self) -> Engine:
         return self

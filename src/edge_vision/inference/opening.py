@@ -9,7 +9,7 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from edge_vision.inference.backends import Backend, Session, SessionOptions, backend
+from edge_vision.inference.backends import Backend, Session, SessionOptions, backend, precisions_on
 from edge_vision.inference.bundle import Bundle, Variant
 from edge_vision.inference.decoders import extra_inputs
 from edge_vision.inference.errors import BackendError, InferenceError, ModelError
@@ -189,8 +189,9 @@ def readable(bundle: Bundle, name: str, module: Backend) -> list[Variant]:
     return own + common or found
 
 
-def of_precision(variants: list[Variant], precision: str, module: Backend) -> Iterator[Variant]:
-    """Those that give this precision on the backend: files of the precision, then fp32 ones that it can convert."""
+def of_precision(variants: list[Variant], precision: str, module: Backend, device: str = "cpu") -> Iterator[Variant]:
+    """Those that give this precision on a device: files of the precision, then fp32 ones that the backend can
+    convert."""
     yield from (variant for variant in variants if variant.precision == precision)
-    if precision in module.PRECISIONS:
+    if precision in precisions_on(module, device):
         yield from (variant for variant in variants if variant.precision == "fp32" != precision)

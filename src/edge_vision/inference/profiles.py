@@ -67,16 +67,6 @@ class Profile:
         named = dict.fromkeys(candidate.backend for candidate in self.candidates)
         object.__setattr__(self, "backends", tuple(name for name in named if name in BACKENDS))
 
-    @property
-    def device(self) -> str:
-        """The device that every machine has: what a backend asked for by name runs on."""
-        return "cpu"
-
-    @property
-    def precision(self) -> str:
-        """The precision that needs no verification."""
-        return "fp32"
-
     def threads(self, cores: int, physical_cores: int = 0) -> int:
         """Threads of inference on a machine of `cores` logical ones: at least one.
 

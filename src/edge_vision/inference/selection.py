@@ -13,6 +13,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from typing import TypeVar
 
+from edge_vision.inference.backends import precisions_on
 from edge_vision.inference.bundle import Bundle, Variant
 from edge_vision.inference.errors import BackendError, InferenceError, ModelError
 from edge_vision.inference.hardware import Hardware
@@ -56,17 +57,18 @@ def open_session(bundle: Bundle, wish: Wish, log: Log | None = None) -> Opened:
     if len(choices) > 1 and os.environ.get(SWITCH, "on") != "off":
         comparison = compare(bundle, choices, machine, log)
         rejected += comparison.rejected
+    failures: list[InferenceError] = []
     for choice in comparison.order:
         try:
             opened = open_choice(bundle, choice, hardware=profile.kind)
         except InferenceError as error:
-            refused.append((str(choice), error))
+            failures.append(error)
             rejected.append((str(choice), _why(error)))
             continue
         reason = _reason(wish, profile, machine, comparison)
         description = replace(opened.description, reason=reason, rejected=tuple(rejected), measured=comparison.timings)
         return replace(opened, description=description)
-    raise _failure(bundle, wish, profile, refused, rejected)
+    raise _failure(bundle, wish, profile, failures, refused, rejected)
 
 
 def candidates(
@@ -74,7 +76,7 @@ def candidates(
 ) -> tuple[list[Choice], list[tuple[str, InferenceError]]]:
     """The choices that the wish leaves, in the profile's order, and (candidate, why) of each that is out."""
     records = read_records(bundle)
-    threads = wish.threads if wish.threads > 0 else profile.threads(machine.cores)
+    threads = wish.threads if wish.threads > 0 else profile.threads(machine.cores, machine.physical_cores)
     choices: list[Choice] = []
     refused: list[tuple[str, InferenceError]] = []
     for candidate in _named(wish, profile):
@@ -92,12 +94,14 @@ def candidates(
             continue
         explicit = wish.precision != AUTO
         found: list[Choice] = []
-        for precision in (wish.precision,) if explicit else candidate.precisions or profile.precisions:
-            for variant in of_precision(variants, precision, module):
+        for precision in (wish.precision,) if explicit else profile.precisions_of(candidate):
+            for variant in of_precision(variants, precision, module, candidate.device):
                 found.append(Choice(candidate.backend, candidate.device, precision, threads, variant))
                 break
         if not found and explicit:
-            there = ", ".join(sorted({variant.precision for variant in variants} | set(module.PRECISIONS)))
+            there = ", ".join(
+                sorted({variant.precision for variant in variants} | set(precisions_on(module, candidate.device)))
+            )
             problem = f"no file for precision {wish.precision} on backend {candidate.backend}"
             refused.append(
                 (str(candidate), ModelError(bundle.file, problem, f"choose one of {there}, or auto", "variants"))
@@ -126,6 +130,9 @@ def _named(wish: Wish, profile: Profile) -> list[Candidate]:
     return [Candidate(name, "cpu" if wish.device == AUTO else wish.device) for name in names]
 
 
+_UNVERIFIED = BackendError("not verified", "run `edge_vision verify` on the model, or name the precision")
+
+
 def _doubt(choice: Choice, records: Sequence[Record], wish: Wish) -> InferenceError | None:
     """Why a choice may not be made by itself; None where it may, or where the user named it."""
     record = find_record(records, choice.variant, choice.backend, choice.device, choice.precision)
@@ -136,7 +143,7 @@ def _doubt(choice: Choice, records: Sequence[Record], wish: Wish) -> InferenceEr
     if record is None and choice.precision != "fp32" and wish.precision == AUTO:
         if wish.backend != AUTO and _only(choice.variant):
             return None
-        return BackendError("not verified", "run `edge_vision verify` on the model, or name the precision")
+        return _UNVERIFIED
     return None
 
 
@@ -171,12 +178,17 @@ def _failure(
     bundle: Bundle,
     wish: Wish,
     profile: Profile,
+    failures: Sequence[InferenceError],
     refused: Sequence[tuple[str, InferenceError]],
     rejected: Sequence[tuple[str, str]],
 ) -> InferenceError:
-    if wish.backend != AUTO and refused:
-        return refused[0][1]
-    listed = "; ".join(f"{name}: {why}" for name, why in rejected)
-    if any(isinstance(error, ModelError) for _, error in refused):
+    """What to say where nothing could be opened: `failures` are the candidates that were tried."""
+    card = [error for error in failures if isinstance(error, ModelError) and error.file == bundle.file and error.key]
+    if card:
+        return card[0]  # the card contradicts the model, whoever opens it
+    if wish.backend != AUTO and (failures or refused):
+        return failures[0] if failures else refused[0][1]
+    listed = "; ".join(f"{name}: {why}" for name, why in rejected if why != _why(_UNVERIFIED)) or "none can be tried"
+    if any(isinstance(error, ModelError) for error in (*failures, *(error for _, error in refused))):
         return ModelError(bundle.file, f"no backend can open the model: {listed}")
     return BackendError(f"no backend of the {profile.kind} profile can be used: {listed}", "install one of them")

@@ -12,6 +12,7 @@ import json
 import os
 import time
 from collections.abc import Callable, Sequence
+from contextlib import ExitStack, suppress
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
@@ -78,68 +79,85 @@ def compare(
 
 
 def _measure(bundle: Bundle, choices: Sequence[Choice], log: Callable[[str], None] | None) -> Comparison:
-    images = check_images(bundle.input)
-    rejected: list[tuple[str, str]] = []
-    looks: dict[int, list[float]] = {}
-    workers: dict[int, Worker] = {}
     try:
-        reference = _reference(bundle, choices, images)
-        for index, choice in enumerate(choices):
-            worker = Worker(TIMEOUT)
-            workers[index] = worker
+        with ExitStack() as stack:
+            return _in_turns(bundle, choices, log, stack)
+    except OSError as error:  # no process can be started
+        return Comparison(tuple(choices), (), (), f"first of the profile, not measured: {error}")
+
+
+def _in_turns(
+    bundle: Bundle, choices: Sequence[Choice], log: Callable[[str], None] | None, stack: ExitStack
+) -> Comparison:
+    rejected: list[tuple[str, str]] = []
+    looks: dict[Choice, list[float]] = {}
+    workers: dict[Choice, Worker] = {}
+    plan = _reference_first(bundle, choices)
+    reference: list[list[NDArray]] | None = None
+    images = check_images(bundle.input)
+    # The next process comes up while one is looked at: importing takes as long as measuring.
+    upcoming = stack.enter_context(Worker(TIMEOUT))
+    for index, choice in enumerate(plan):
+        worker = upcoming
+        if index + 1 < len(plan):
+            upcoming = stack.enter_context(Worker(TIMEOUT))
+        try:
+            loaded = worker.open(bundle, choice)
+            if loaded.description.precision != choice.precision:
+                raise BackendError(f"computes in {loaded.description.precision} here, not in {choice.precision}")
+            if choice.precision == "fp32":
+                outputs = worker.raw(images)
+                if index == 0 and _is_reference(choice):
+                    reference = outputs
+                elif reference is not None:
+                    _check(reference, outputs, loaded.final)
+            if choice in choices:  # the reference may be there for its outputs alone
+                looks[choice] = _run_for(worker, FIRST_LOOK)
+                workers[choice] = worker
+        except InferenceError as error:
+            if choice in choices:
+                rejected.append((str(choice), error.problem))
+        best = min((_median(times) for times in looks.values()), default=0.0)
+        for other in [c for c in workers if _median(looks[c]) > NEAR * best]:
+            workers.pop(other).close()
+        if choice not in workers:
+            worker.close()
+    near: dict[Choice, list[float]] = {choice: [] for choice in workers}
+    for _ in range(ROUNDS if len(near) > 1 else 0):
+        for choice, worker in workers.items():
+            if choice not in looks:
+                continue
             try:
-                loaded = worker.open(bundle, choice)
-                if loaded.description.precision != choice.precision:
-                    problem = f"computes in {loaded.description.precision} here, not in {choice.precision}"
-                    raise BackendError(problem)
-                if reference is not None and choice.precision == "fp32":
-                    _check(reference, worker.raw(images), loaded.final)
-                looks[index] = _run_for(worker, FIRST_LOOK)
+                near[choice] += _run_for(worker, ROUND)
             except InferenceError as error:
                 rejected.append((str(choice), error.problem))
-                workers.pop(index).close()
-                continue
-            best = min(_median(times) for times in looks.values())
-            for other in [i for i in workers if _median(looks[i]) > NEAR * best]:
-                workers.pop(other).close()
-        near = {index: list[float]() for index in workers}
-        for _ in range(ROUNDS if len(near) > 1 else 0):
-            for index, worker in workers.items():
-                try:
-                    near[index] += _run_for(worker, ROUND)
-                except InferenceError as error:
-                    rejected.append((str(choices[index]), error.problem))
-                    looks.pop(index, None)
-    except OSError as error:  # no process can be started
-        return Comparison(tuple(choices), (), tuple(rejected), f"first of the profile, not measured: {error}")
-    finally:
-        for worker in workers.values():
-            worker.close()
-    times = {index: near.get(index) or look for index, look in looks.items()}
-    ranked = sorted(times, key=lambda index: _median(times[index]))
-    timings = tuple(_timing(choices[index], times[index]) for index in ranked)
+                del looks[choice]
+    times = {choice: near.get(choice) or look for choice, look in looks.items()}
+    ranked = sorted(times, key=lambda choice: _median(times[choice]))
+    timings = tuple(_timing(choice, times[choice]) for choice in ranked)
     for timing in timings:
         _tell(log, f"{timing.candidate}: p50 {timing.p50:.2f} ms, p95 {timing.p95:.2f} ms")
     for name, why in rejected:
         _tell(log, f"{name}: out, {why}")
     if ranked:
         limit = _median(times[ranked[0]]) * TIE
-        first = min(index for index in ranked if _median(times[index]) <= limit)
-        ranked = [first, *(index for index in ranked if index != first)]
-    return Comparison(tuple(choices[index] for index in ranked), timings, tuple(rejected), time.strftime("%Y-%m-%d"))
+        first = min((c for c in ranked if _median(times[c]) <= limit), key=choices.index)
+        ranked = [first, *(choice for choice in ranked if choice is not first)]
+    return Comparison(tuple(ranked), timings, tuple(rejected), time.strftime("%Y-%m-%d"))
 
 
-def _reference(bundle: Bundle, choices: Sequence[Choice], images: Sequence[NDArray]) -> list[list[NDArray]] | None:
-    """Raw outputs of fp32 ONNX Runtime; None where the bundle has no such file or the runtime is not here."""
-    variant = next((v for v in bundle.variants if v.path.suffix == ".onnx" and v.precision == "fp32"), None)
-    if variant is None or backend("onnxruntime").available():
-        return None
-    with Worker(TIMEOUT) as worker:
-        try:
-            worker.open(bundle, Choice("onnxruntime", "cpu", "fp32", choices[0].threads, variant))
-            return worker.raw(images)
-        except InferenceError:
-            return None
+def _is_reference(choice: Choice) -> bool:
+    fp32 = choice.precision == choice.variant.precision == "fp32"
+    return fp32 and choice.backend == "onnxruntime" and choice.device == "cpu" and choice.variant.path.suffix == ".onnx"
+
+
+def _reference_first(bundle: Bundle, choices: Sequence[Choice]) -> list[Choice]:
+    """The choices with fp32 ONNX Runtime in front, added where it is none of them but could be run."""
+    found = [choice for choice in choices if _is_reference(choice)]
+    if not found and backend("onnxruntime").available() is None:
+        fp32 = (v for v in bundle.variants if v.path.suffix == ".onnx" and v.precision == "fp32")
+        found = [Choice("onnxruntime", "cpu", "fp32", choices[0].threads, variant) for variant in fp32][:1]
+    return found[:1] + [choice for choice in choices if choice not in found[:1]]
 
 
 def check_images(spec: InputSpec) -> list[NDArray[np.uint8]]:
@@ -232,7 +250,8 @@ def _write(file: Path, found: Comparison, machine: Hardware) -> None:
         temporary.write_text(json.dumps(content, indent=1) + "\n", encoding="utf-8")
         temporary.replace(file)
     except OSError:
-        temporary.unlink(missing_ok=True)
+        with suppress(OSError):
+            temporary.unlink()
 
 
 def _tell(log: Callable[[str], None] | None, line: str) -> None:

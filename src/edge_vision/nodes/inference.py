@@ -2,10 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass, replace
 
 from edge_vision.datatypes import Detections, Frame, LabelInfo
 from edge_vision.inference import Engine, InferenceError, load_bundle
+from edge_vision.inference.backends import BACKENDS
+from edge_vision.inference.bundle import PRECISIONS
+from edge_vision.inference.hardware import KINDS
 from edge_vision.paths import find_model
 from edge_vision.ros import adapters, qos
 from edge_vision.ros.node import VisionNode
@@ -15,22 +19,26 @@ from edge_vision.ros.parameters import NodeParameters, parameter
 @dataclass(frozen=True)
 class InferenceParameters(NodeParameters):
     model: str = parameter(
-        "conveyor_parts", "Model bundle (folder or model.yaml), .onnx file, or name of a bundled model."
+        "conveyor_parts",
+        "Model bundle (folder or model.yaml), a model file (.onnx, .tflite, ...), or the name of a bundled model.",
     )
-    decoder: str = parameter("", "Decoder of a bare .onnx file; empty: recognised from its outputs.")
+    decoder: str = parameter("", "Decoder of a bare model file; empty: recognised from its outputs.")
     hardware: str = parameter(
         "auto",
-        "Hardware profile, which orders the backends; auto: what the machine is.",
-        choices=("auto", "cpu", "intel", "jetson", "nvidia", "raspberry_pi"),
+        f"Hardware profile, which names the backends to try; auto: what the machine is; or the path of a file. "
+        f"Known: {', '.join(KINDS)}.",
     )
     backend: str = parameter(
         "auto",
-        "Inference backend; auto: the first of the hardware profile that runs the model.",
-        choices=("auto", "onnxruntime", "openvino", "tensorrt", "litert", "ncnn", "opencv", "tvm"),
+        "Inference backend; auto: the fastest of the hardware profile that runs the model right, measured at first "
+        "start and remembered.",
+        choices=("auto", *BACKENDS),
     )
-    device: str = parameter("auto", "Device of the backend, e.g. cpu, gpu; auto: the backend's best.")
+    device: str = parameter("auto", "Device of the backend, e.g. cpu, gpu; auto: the profile's.")
     precision: str = parameter(
-        "auto", "Arithmetic of the model; auto: the profile's.", choices=("auto", "fp32", "fp16", "bf16", "int8")
+        "auto",
+        "Arithmetic of the model; auto: the fastest of fp32 and those that `edge_vision verify` has passed.",
+        choices=("auto", *PRECISIONS),
     )
     threads: int = parameter(
         0, "CPU threads of the backend, 0 for the profile's rule (cores - 1, at most 4).", range=(0, 256)
@@ -60,6 +68,7 @@ class InferenceNode(VisionNode[InferenceParameters]):
     expected_errors = (*VisionNode.expected_errors, InferenceError)
 
     def configure(self) -> None:
+        self._prepared: tuple[InferenceParameters, Engine] | None = None  # loaded for a change that is under way
         self.engine = self._load(self.parameters)
         self.detections = self.publisher(Detections, "detections")
         self.label_info = self.publisher(LabelInfo, "label_info", profile=qos.LATCHED, counted=False)
@@ -87,18 +96,36 @@ class InferenceNode(VisionNode[InferenceParameters]):
         with self._publish:
             self.detections.publish(detections)
 
+    def prepare(self, new: InferenceParameters) -> Callable[[], None] | None:
+        if not hasattr(self, "engine") or self._only_live(new):
+            return None
+
+        def load() -> None:
+            self._prepared = None  # one that was loaded and then not taken
+            self._prepared = new, self._load(new)
+
+        return load
+
     def reconfigure(self, new: InferenceParameters) -> None:
         if not hasattr(self, "engine"):
             return  # not configured yet: configure takes the new values
-        frozen = {name: getattr(self.parameters, name) for name in _LIVE}
-        if replace(new, **frozen) == self.parameters:
+        if self._only_live(new):
             self._set_thresholds(self.engine, new)
         else:
             # The new model is loaded and warm before the old one goes; should it fail, the old one stays.
-            old, self.engine = self.engine, self._load(new)
-            del old  # closed when the frame in work lets go of it
+            prepared, self._prepared = self._prepared, None
+            engine = prepared[1] if prepared and self._same_model(prepared[0], new) else self._load(new)
+            self._set_thresholds(engine, new)  # may have changed since
+            self.engine = engine  # the old one is closed when the frame in work lets go of it
         if self.active:
             self._announce()
+
+    def _only_live(self, new: InferenceParameters) -> bool:
+        return self._same_model(new, self.parameters)
+
+    @staticmethod
+    def _same_model(one: InferenceParameters, other: InferenceParameters) -> bool:
+        return replace(one, **{name: getattr(other, name) for name in _LIVE}) == other
 
     def status(self) -> dict[str, str]:
         if not hasattr(self, "engine"):
@@ -124,6 +151,7 @@ class InferenceNode(VisionNode[InferenceParameters]):
             precision=p.precision,
             threads=p.threads,
             hardware=p.hardware,
+            log=self.get_logger().info,
         )
         self._set_thresholds(engine, p)
         self.get_logger().info(str(engine.description))

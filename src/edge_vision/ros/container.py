@@ -11,7 +11,8 @@ import signal
 import sys
 import threading
 import time
-from collections.abc import Sequence
+from collections import deque
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import rclpy
@@ -47,6 +48,7 @@ class Container:
         self.exit_code = 0
         self.reason = ""
         self._end = threading.Event()
+        self._soon: deque[Callable[[], None]] = deque()
         self._signalled: float | None = None
         self._executor = make_executor()
 
@@ -65,6 +67,11 @@ class Container:
         self.reason = self.reason or reason
         self.exit_code = max(self.exit_code, exit_code)
         self._end.set()
+
+    def call_soon(self, function: Callable[[], None]) -> None:
+        """Has the main thread call `function` between two callbacks of ROS; may be called by any thread."""
+        self._soon.append(function)
+        self._executor.wake()
 
     def fail(self, exit_code: int) -> None:
         """Something was lost: the process goes on, but will not end with code 0."""
@@ -91,6 +98,8 @@ class Container:
         try:
             while not self._end.is_set():
                 self._executor.spin_once(timeout_sec=_SPIN_S)
+                while self._soon:
+                    self._soon.popleft()()
         except ExternalShutdownException:
             self.finish("ROS was shut down")
 

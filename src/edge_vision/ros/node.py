@@ -12,7 +12,7 @@ import threading
 import time
 import traceback
 from collections import deque
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from queue import SimpleQueue
 from typing import TYPE_CHECKING, Any, ClassVar, Generic, TypeVar
 
@@ -25,6 +25,7 @@ from rclpy.qos import QoSProfile
 
 from edge_vision.datatypes import NS_PER_S, Frame, NodeStats
 from edge_vision.ros import adapters, diagnostics, parameters, qos
+from edge_vision.ros.live_parameters import LiveParameterService
 from edge_vision.ros.mailbox import EMPTY, Every, Latest
 from edge_vision.ros.parameters import NodeParameters
 from edge_vision.ros.statistics import Rate, Stage
@@ -52,7 +53,7 @@ class VisionNode(LifecycleNode, Generic[P]):
     expected_errors: ClassVar[tuple[type[Exception], ...]] = (Unusable, ValueError, OSError)
 
     def __init__(self, name: str, container: Container):
-        super().__init__(name)
+        super().__init__(name, start_parameter_services=False)
         self.container = container
         self.bus: Bus = container.bus
         self.active = False
@@ -72,6 +73,7 @@ class VisionNode(LifecycleNode, Generic[P]):
         self._to_clean = False  # something that `configure` made may be there
         self.parameters: P = self._declare()
         self.add_on_set_parameters_callback(self._on_parameters)
+        self._parameter_services = LiveParameterService(self, self, container.call_soon)
         self._diagnostics = self.create_publisher(DiagnosticArray, "/diagnostics", 10)
         self._statistics = Publisher(self, adapters.NODE_STATS, "node_stats", qos.RESULT, self.bus)
         self._mismatches: list[tuple[str, str, str, str, Callable[[], list[str]]]] = []
@@ -94,6 +96,11 @@ class VisionNode(LifecycleNode, Generic[P]):
 
     def reconfigure(self, new: P) -> None:
         """Parameters change live: take them over, or raise ValueError to refuse all of them."""
+
+    def prepare(self, new: P) -> Callable[[], None] | None:
+        """What takes long of a change to `new`, as a function to be run on a thread of its own before `reconfigure`;
+        None where nothing does. The node goes on meanwhile; should the function raise, the change is refused."""
+        return None
 
     def every_second(self) -> None:
         """Called about once a second on the executor's thread while the node is active."""
@@ -375,17 +382,30 @@ class VisionNode(LifecycleNode, Generic[P]):
         except ValueError as error:
             raise Unusable(f"{self.get_fully_qualified_name()}: parameter {error}") from None
 
+    def preparation(self, updates: Sequence[Parameter]) -> Callable[[], None] | None:
+        """For `LiveParameterService`."""
+        try:
+            new = parameters.changed(self.parameters, list(updates))
+            return self.prepare(new) if new != self.parameters else None
+        except Exception:  # refused, with the reason, when it is set
+            return None
+
+    def refusal(self, error: Exception) -> str:
+        """What is said of a change that failed; for `LiveParameterService`."""
+        if isinstance(error, self.expected_errors):
+            return str(error)
+        trace = "".join(traceback.format_exception(error))
+        self.get_logger().error(f"parameters refused:\n{trace}")
+        return f"{type(error).__name__}: {error}"
+
     def _on_parameters(self, updates: list[Parameter]) -> SetParametersResult:
         try:
             new = parameters.changed(self.parameters, updates)
             if new != self.parameters:
                 self.reconfigure(new)
                 self.parameters = new
-        except self.expected_errors as error:
-            return SetParametersResult(successful=False, reason=str(error))
         except Exception as error:
-            self.get_logger().error(f"parameters refused:\n{traceback.format_exc()}")
-            return SetParametersResult(successful=False, reason=f"{type(error).__name__}: {error}")
+            return SetParametersResult(successful=False, reason=self.refusal(error))
         return SetParametersResult(successful=True)
 
     # --- once a second -----------------------------------------------------------------------------------------------

@@ -34,7 +34,7 @@ def test_booleans_in_any_case(given: str, meant: str):
 @pytest.mark.parametrize(
     ("name", "value", "says"),
     [
-        ("hardware", "toaster", "hardware:=toaster is not possible; choose one of auto, cpu, intel, jetson"),
+        ("hardware", "toaster", "hardware:=toaster is not possible; choose one of auto, cpu, intel, intel_gpu"),
         ("backend", "", "choose one of auto, onnxruntime"),
         ("precision", "fp8", "choose one of auto, fp32, fp16, bf16, int8"),
         ("composed", "yes", "composed:=yes is not possible; choose one of true, false"),

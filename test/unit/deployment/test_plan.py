@@ -150,7 +150,7 @@ def test_namespaces_are_made_absolute(namespace: str, full: str):
 def test_hardware_is_decided_from_the_machine_and_said_why():
     note = plan({}, machine=PI).notes[0]
     assert note.startswith("hardware raspberry_pi on Raspberry Pi 5, 4 cores: the device tree names Raspberry Pi 5.")
-    assert "Backends in order: onnxruntime" in note
+    assert "Backends to choose from: ncnn, litert, onnxruntime" in note
     assert "3 threads" in note
     asked = plan({"hardware": "intel"}, machine=PI)
     assert "as asked for; auto would say raspberry_pi" in asked.notes[0]

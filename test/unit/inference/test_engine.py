@@ -18,7 +18,7 @@ from edge_vision.inference.backends import BACKENDS, backend
 AVAILABLE = [
     pytest.param(name, marks=pytest.mark.skipif(bool(why), reason=f"{name}: {why}"))
     for name in BACKENDS
-    for why in [backend(name).available()]
+    for why in [backend(name).available() or (".onnx" not in backend(name).FORMATS and "reads no ONNX file")]
 ]
 OBJECTS = [(40.0, 30.0, 20.0, 10.0, 0.9, 1), (70.0, 20.0, 16.0, 16.0, 0.6, 0), (41.0, 30.0, 20.0, 10.0, 0.5, 1)]
 
@@ -101,33 +101,10 @@ def test_a_closed_engine_says_so(parts: Bundle) -> None:
         engine.infer(frame())
 
 
-def test_the_description_says_what_was_chosen_and_why(parts: Bundle, monkeypatch: pytest.MonkeyPatch) -> None:
-    chosen = Engine.load(parts, hardware="cpu").description
-    assert (chosen.backend, chosen.device, chosen.precision, chosen.rejected) == ("onnxruntime", "cpu", "fp32", ())
-    assert chosen.threads >= 1
-    assert chosen.runtime_version
-    assert "first of the cpu profile (onnxruntime, openvino)" in chosen.reason
-    assert "asked for" in Engine.load(parts, backend="onnxruntime", threads=2).description.reason
-    monkeypatch.setattr(backend("onnxruntime"), "available", lambda: "the Python package onnxruntime is not installed")
-    if backend("openvino").available() is None:
-        fallback = Engine.load(parts, hardware="cpu").description
-        assert fallback.backend == "openvino"
-        assert fallback.rejected[0][0] == "onnxruntime"
-        assert "pip install onnxruntime" in fallback.rejected[0][1]
-        assert "not onnxruntime: " in str(fallback)
-    with pytest.raises(BackendError, match=r"onnxruntime is not installed\. Pip install onnxruntime"):
-        Engine.load(parts, backend="onnxruntime")
-    monkeypatch.setattr(backend("openvino"), "available", lambda: "the Python package openvino is not installed")
-    with pytest.raises(
-        BackendError, match=r"no backend of the cpu profile.*pip install onnxruntime.*pip install openvino"
-    ):
-        Engine.load(parts, hardware="cpu")
-
-
 def test_wishes_that_cannot_be_met(parts: Bundle) -> None:
     with pytest.raises(BackendError, match=r"there is no backend 'caffe'\. Choose one of onnxruntime, openvino"):
         Engine.load(parts, backend="caffe")
-    with pytest.raises(BackendError, match="onnxruntime runs on cpu here, not on gpu"):
+    with pytest.raises(BackendError, match="onnxruntime has no device 'gpu'"):
         Engine.load(parts, backend="onnxruntime", device="gpu")
     with pytest.raises(ModelError, match="no file for precision int8 on backend onnxruntime"):
         Engine.load(parts, backend="onnxruntime", precision="int8")
@@ -162,7 +139,7 @@ def test_a_card_that_contradicts_its_model(parts: Bundle, overrides: dict, messa
 def test_a_file_that_only_looks_like_onnx_is_a_model_error(parts: Bundle, tmp_path: Path) -> None:
     whole = parts.file.read_bytes()
     parts.file.write_bytes(whole.replace(b"ReduceMean", b"ReduceMoan"))
-    with pytest.raises(ModelError, match=r"no backend can open the model: onnxruntime: onnxruntime .* cannot open it"):
+    with pytest.raises(ModelError, match=r"no backend can open the model: .*onnxruntime .* cannot open it"):
         Engine.load(load_bundle(parts.file))
     parts.file.write_text("no model")
     with pytest.raises(ModelError, match="not an ONNX model: it is a text file"):

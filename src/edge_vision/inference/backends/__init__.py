@@ -3,7 +3,7 @@
 A backend is one module of this folder with
 
 * `FORMATS`: the file suffixes that it opens, the native one first; `PRECISIONS`: those that it makes of an fp32 file by
-  itself;
+  itself, and where not every device can, `precisions_on(device)`;
 * `NEEDS`: what must be there, for people; `REMEDY`: the command that installs it;
 * `available()`: None where it can be used, otherwise why not; `version()`; `devices()`: device names it has here, `cpu` or
   the best first; where they cannot be listed it raises BackendError;
@@ -107,6 +107,12 @@ def backend(name: str) -> Backend:
     if name not in BACKENDS:
         raise BackendError(f"there is no backend {name!r}", f"choose one of {', '.join(BACKENDS)}")
     return cast(Backend, importlib.import_module(BACKENDS[name]))
+
+
+def precisions_on(module: Backend, device: str) -> tuple[str, ...]:
+    """The precisions that a backend makes of an fp32 file on one of its devices."""
+    ask = getattr(module, "precisions_on", None)
+    return tuple(ask(device)) if ask else module.PRECISIONS
 
 
 def missing_package(package: str) -> str | None:
