@@ -54,10 +54,11 @@ def _bundle(file: _File, decoder: str | None, overrides: Mapping[str, Any]) -> B
     path, metadata, tensor = file.path, file.metadata, file.image
     layout, width, height = file.layout, file.width, file.height
     outputs = file.outputs
-    if any(None in spec.shape or not spec.shape for spec in outputs):
+    # Files of other formats may state shapes that a run does not keep to (TFLite: 1 where a size is open).
+    if file.converted or any(None in spec.shape or not spec.shape for spec in outputs):
         outputs = file.measured()[0]
     name = decoder or _recognised(file, outputs)
-    others = [spec.name for spec in file.inputs if spec is not tensor]
+    others = [spec.name for spec in file.inputs if spec.name != tensor.name]
     missing = set(others) - set(extra_inputs(name, file.inputs, width, height))
     if missing:
         found = ", ".join(str(spec) for spec in file.inputs)
@@ -99,9 +100,14 @@ def _recognised(file: _File, outputs: Sequence[TensorSpec]) -> str:
     found = ", ".join(str(spec) for spec in outputs)
     where = f"for an input of {file.width}x{file.height}"
     fitting = recognise(outputs, file.width, file.height)
-    if len(fitting) > 1:
+    if fitting and (len(fitting) > 1 or file.converted):
         specs, sample = file.measured()
-        fitting = plausible(fitting, Setup(file.path, file.width, file.height, specs, sample))
+        likely = plausible(fitting, Setup(file.path, file.width, file.height, specs, sample))
+        if file.converted and not likely:
+            problem = f"its outputs {found}, {where}, have the shape of {' or '.join(fitting)}, but not its values"
+            remedy = "the converter may have transposed them: convert with `edge_vision convert`, which puts that right"
+            raise ModelError(file.path, problem, f"{remedy}; or name the decoder if it is right nevertheless")
+        fitting = likely or fitting
     if not fitting:
         problem = f"its outputs fit no decoder: {found}, {where}"
         if len(outputs) == 1 and len(outputs[0].shape) == 2:
@@ -118,8 +124,8 @@ def _recognised(file: _File, outputs: Sequence[TensorSpec]) -> str:
 class _File:
     """A model file, with a session on it once something can only be measured.
 
-    inputs, outputs: as the file tells them; image: the input that takes the image, whose size is `width` x `height` in
-    `layout` with `channels`.
+    converted: it is not ONNX; inputs, outputs: as the file tells them; image: the input that takes the image, whose size
+    is `width` x `height` in `layout` with `channels`.
     """
 
     def __init__(self, path: Path, overrides: Mapping[str, Any]) -> None:
@@ -127,7 +133,8 @@ class _File:
         self.session: Session | None = None
         self._measured: tuple[tuple[TensorSpec, ...], tuple[NDArray, ...]] | None = None
         self.backend, self.precision = "onnxruntime", "fp32"
-        if path.suffix == ".onnx":
+        self.converted = path.suffix != ".onnx"
+        if not self.converted:
             header = read_onnx_header(path)
             self.inputs, self.outputs = header.inputs, header.outputs
             self.metadata = Metadata(path, header.metadata)
@@ -165,7 +172,7 @@ class _File:
             remedy = "; or ".join(f"{backend(name).REMEDY} ({backend(name).available()})" for name in readers)
             raise BackendError(problem, remedy or "give an .onnx file", str(self.path))
         session = backend(usable).open(self.path, SessionOptions(input_shapes=shapes))
-        if self.path.suffix != ".onnx":
+        if self.converted:
             self.backend = usable
             precision = session.describe().precision
             self.precision = precision if precision in PRECISIONS else "fp32"

@@ -23,6 +23,8 @@ from edge_vision.inference.labels import COCO, COCO_IDS, KNOWN, default_labels
 
 def yolov8_output(classes: int = 2, further: int = 0) -> NDArray:
     output = np.zeros((1, 4 + classes + further, 126), np.float32)
+    x, y = np.meshgrid(np.arange(12) * 8 + 4, np.arange(8) * 8 + 4)
+    output[0, 0, :96], output[0, 1, :96] = x.ravel(), y.ravel()
     output[0, : 4 + classes, 30] = [40, 30, 20, 10, *[0.1] * (classes - 1), 0.9]
     output[0, 4 + classes :] = 55
     return output
@@ -64,6 +66,14 @@ def test_an_ir_file_of_open_size_must_be_told_it(write_ir) -> None:
         bare_bundle(path, None, {})
     bundle = bare_bundle(path, None, {"width": 96, "height": 64})
     assert (bundle.decoder, bundle.input.width) == ("yolov8", 96)
+
+
+def test_outputs_that_a_converter_has_turned_are_not_read_as_another_family(write_ir) -> None:
+    turned = np.random.default_rng(0).random((1, 7, 126))  # YOLOX's rows, as columns
+    path = write_ir({"output": turned})
+    with pytest.raises(ModelError, match=r"have the shape of yolov8, but not its values.*edge_vision convert"):
+        bare_bundle(path, None, {})
+    assert bare_bundle(path, "yolov8", {}).decoder == "yolov8"
 
 
 def test_a_format_that_nothing_here_reads_says_what_to_install(write_ir, monkeypatch: pytest.MonkeyPatch) -> None:

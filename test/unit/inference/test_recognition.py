@@ -119,7 +119,17 @@ def test_nanodet_and_yolox_by_values() -> None:
     assert narrowed((320, 320), output=rows) == {"yolox"}
     rows[..., -32:] = logits(1, 2125, 32)
     assert narrowed((320, 320), output=rows) == {"nanodet"}
-    assert narrowed((320, 320), output=logits(1, 2125, 112)) == {"yolox", "nanodet"}  # neither: asked
+    assert narrowed((320, 320), output=logits(1, 2125, 112)) == set()  # neither: asked
+
+
+def test_yolov8_by_where_its_boxes_lie() -> None:
+    x, y = np.meshgrid(np.arange(12) * 8 + 4, np.arange(8) * 8 + 4)
+    output = np.full((1, 6, 126), 32.0)
+    output[0, 0, :96], output[0, 1, :96] = x.ravel() + 9, y.ravel() - 9
+    assert narrowed((96, 64), output0=output) == {"yolov8"}
+    output[0, :4] /= 96
+    assert narrowed((96, 64), output0=output) == {"yolov8"}
+    assert narrowed((96, 64), output0=random(1, 6, 126)) == set()  # YOLOX's, turned: relative to the cells
 
 
 def test_end_to_end_and_yolox_by_values() -> None:

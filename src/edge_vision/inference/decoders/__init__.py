@@ -12,7 +12,8 @@ A decoder is one module of this folder with
 and, where it has them,
 
 * `NAMES`: sets of output names, any of which marks the family;
-* `plausible(setup)`: whether the values of a sample can be the family's, asked where shapes fit several;
+* `plausible(setup)`: whether the values of a sample can be the family's, asked where shapes fit
+  several, and of files whose converter may have turned the outputs;
 * `default_input(outputs, width, height, properties, sample)`: DEFAULT_INPUT where members of the family differ;
   properties: the file's metadata, sample: a function that gives the outputs of a run;
 * `extra_inputs(inputs, width, height)`: constant inputs beside the image.
@@ -169,10 +170,9 @@ def recognise(outputs: Sequence[TensorSpec], input_width: int, input_height: int
 
 
 def plausible(fitting: Sequence[str], setup: Setup) -> tuple[str, ...]:
-    """Those of `fitting` whose layout the values of `setup.sample` can be; all of them where none can."""
+    """Those of `fitting` whose layout the values of `setup.sample` can be."""
     asked = [(name, getattr(decoder(name), "plausible", None)) for name in fitting]
-    kept = tuple(name for name, test in asked if test is None or test(setup))
-    return kept or tuple(fitting)
+    return tuple(name for name, test in asked if test is None or test(setup))
 
 
 def known_decoders() -> str:

@@ -13,6 +13,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+import numpy as np
 from numpy.typing import NDArray
 
 from edge_vision.inference.decoders import NOTHING, Built, Candidates, Setup
@@ -23,6 +24,8 @@ from edge_vision.inference.decoders.common import (
     counted,
     find_strides,
     finished,
+    fractions,
+    grid,
     mask_coefficients,
     only,
     probabilities,
@@ -33,6 +36,8 @@ from edge_vision.inference.onnx_header import TensorSpec
 EXPECTS = "one output [1, 4+classes, N], channels first, fewer channels than N"
 DEFAULT_INPUT: Mapping[str, Any] = {"colour": "rgb", "scale": 1 / 255, "resize": "letterbox", "pad_value": 114}
 DEFAULT_THRESHOLDS: Mapping[str, float] = {"score": 0.25, "iou": 0.7}
+NEAR = 0.15
+"""Of the image's width. A side is at most 15 strides long, and most cells are of the smallest stride."""
 OPTIONS = {"classes": CLASSES_OPTION, "normalised": NORMALISED_OPTION}
 
 
@@ -45,6 +50,19 @@ def classes_in(outputs: Sequence[TensorSpec], input_width: int, input_height: in
     if classes < 1 or channels >= anchors or find_strides(anchors, input_width, input_height) is None:
         return None
     return classes
+
+
+def plausible(setup: Setup) -> bool:
+    """Whether most boxes lie around their cells: others' rows that a converter has transposed do not."""
+    head = only(setup.outputs, 3)
+    strides = find_strides(head[1][2], setup.input_width, setup.input_height) if head else None
+    if head is None or strides is None:
+        return False
+    cells = grid(setup.input_width, setup.input_height, strides)
+    places = (cells[:, 0] + 0.5) * cells[:, 2] / setup.input_width
+    boxes = setup.sample[head[0]][0, :4].T
+    found = boxes[:, 0] if fractions(boxes) else boxes[:, 0] / setup.input_width
+    return float(np.median(np.abs(found - places))) < NEAR
 
 
 def build(setup: Setup) -> Built:
