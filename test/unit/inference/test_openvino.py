@@ -83,6 +83,23 @@ def test_the_precision_described_is_that_of_the_arithmetic(repository: Path, pre
     assert coarse.describe().precision == (precision if error > 1e-4 else "fp32")
 
 
+@pytest.mark.parametrize(("precision", "tolerance"), [("fp32", 1e-4), ("fp16", 0.05)])
+def test_its_own_format_is_written_and_read(repository: Path, tmp_path: Path, precision: str, tolerance: float) -> None:
+    from edge_vision.inference import load_bundle
+    from edge_vision.inference.conversion import Source, openvino_ir
+
+    bundle = load_bundle(repository / "models" / "conveyor_parts")
+    original = bundle.variants[0].path
+    source = Source(original, bundle.input, ("output",))
+    made = openvino_ir.convert(source, precision, tmp_path, print)
+    assert made.path.with_suffix(".bin").stat().st_size < original.stat().st_size * (
+        0.6 if precision == "fp16" else 1.1
+    )
+    image = np.random.default_rng(0).integers(0, 256, (1, 240, 320, 3), dtype=np.uint8)
+    ours, reference = (openvino_.open(path, SessionOptions()).run([image])[0] for path in (made.path, original))
+    assert np.abs(ours - reference).max() < tolerance
+
+
 def test_a_file_that_is_none_is_a_model_error(tmp_path: Path) -> None:
     for name in ("model.onnx", "model.xml", "model.tflite"):
         path = tmp_path / name

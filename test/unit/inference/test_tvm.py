@@ -83,6 +83,18 @@ def test_compiled_once_and_rebuilt_where_the_cache_is_damaged(
         tvm_.open(copy, SessionOptions(outputs=("q",)))
 
 
+def test_a_library_for_another_processor_is_refused(
+    small_model: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Its instructions would end the process."""
+    target = tvm_.host_target(tvm_.import_runtime())
+    library = tmp_path / "model.so"
+    tvm_.compile_library(small_model, library, {"": (1, 3, 8, 8)})
+    monkeypatch.setattr(tvm_, "host_target", lambda tvm: {**target, "mcpu": "znver9"})
+    with pytest.raises(ModelError, match=f"compiled for.*{target['mcpu']}.*znver9"):
+        tvm_.open(library, SessionOptions())
+
+
 def test_what_it_cannot_compile_says_why(small_model: Path, tmp_path: Path) -> None:
     cache = tmp_path / "cache"
     with pytest.raises(ModelError, match=r"leaves sizes open.*(?i:use backend onnxruntime)"):

@@ -35,7 +35,8 @@ def version() -> str:
     return package_version("openvino")
 
 
-def _import() -> Any:
+def import_runtime() -> Any:
+    """openvino. Raises BackendError where it cannot be imported."""
     try:
         import openvino
     except ImportError as error:
@@ -45,7 +46,7 @@ def _import() -> Any:
 
 def devices() -> tuple[str, ...]:
     """Device names in lower case, such as cpu, gpu, npu. Imports the runtime."""
-    found = tuple(name.lower() for name in _import().Core().available_devices)
+    found = tuple(name.lower() for name in import_runtime().Core().available_devices)
     return (*found, "auto") if len(found) > 1 else found
 
 
@@ -55,7 +56,7 @@ def open(path: Path, options: SessionOptions) -> OpenVinoSession:
     device: one of `devices()`, `gpu` for the first of several, `auto` (OpenVINO chooses), `auto:gpu,cpu` and
     `hetero:gpu,cpu` (the model is split). Raises BackendError (not installed, no such device), ModelError (the file).
     """
-    openvino = _import()
+    openvino = import_runtime()
     core = openvino.Core()
     device = options.device.upper()
     found = core.available_devices

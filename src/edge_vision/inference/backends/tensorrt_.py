@@ -58,7 +58,8 @@ def version() -> str:
     return package_version(*names)
 
 
-def _import() -> Any:
+def import_runtime() -> Any:
+    """tensorrt or tensorrt_rtx. Raises BackendError where neither can be imported."""
     problems = []
     for flavour in _FLAVOURS:
         if missing_package(flavour) is None:
@@ -97,7 +98,7 @@ def open(path: Path, options: SessionOptions) -> TensorRtSession:
     version).
     """
     index = device_index(options.device)
-    trt = _import()
+    trt = import_runtime()
     gpu = Gpu(index)
     try:
         return TensorRtSession(trt, gpu, _engine(trt, gpu, path, options), options)
@@ -137,7 +138,9 @@ def _engine(trt: Any, gpu: Gpu, path: Path, options: SessionOptions) -> tuple[An
     shapes = dict(options.input_shapes)
     facts = engine_facts(trt.__name__, trt.__version__, gpu.name, gpu.capability, options.precision, shapes)
     entry = cache_entry(folder, path, ".engine", facts)
-    timing = folder / f"timing-{trt.__name__}-{trt.__version__}-sm{''.join(map(str, gpu.capability))}.cache"
+    timing = None  # RTX times nothing: it compiles for the GPU when it loads
+    if trt.__name__ == "tensorrt":
+        timing = folder / f"timing-{trt.__version__}-sm{''.join(map(str, gpu.capability))}.cache"
     for _ in range(2):
         file = entry.find()
         if file is None:

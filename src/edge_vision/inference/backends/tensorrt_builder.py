@@ -14,7 +14,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from edge_vision.inference.backends.shapes import filled_specs
+from edge_vision.inference.backends.shapes import filled_specs, stored_precision
 from edge_vision.inference.errors import BackendError, ModelError
 from edge_vision.inference.onnx_header import TensorSpec, _fields, read_onnx_header
 
@@ -166,7 +166,7 @@ def build_engine(
     for name in as_float:
         _cast_on_the_device(trt, network, name)
     config = builder.create_builder_config()
-    _set_precision(trt, config, precision)
+    _set_precision(trt, config, precision, model)
     _fix_shapes(builder, network, config, filled_specs(read_onnx_header(model).inputs, shapes), model)
     cache = _attach_timing_cache(config, timing_cache)
     engine = builder.build_serialized_network(network, config)
@@ -212,7 +212,7 @@ def _cast_on_the_device(trt: Any, network: Any, name: str) -> None:
     network.remove_tensor(old)
 
 
-def _set_precision(trt: Any, config: Any, precision: str) -> None:
+def _set_precision(trt: Any, config: Any, precision: str, model: Path) -> None:
     # TensorFloat-32, on by default, keeps 10 bits of the mantissa: that is not fp32.
     config.clear_flag(trt.BuilderFlag.TF32)
     if precision == "fp32":
@@ -222,12 +222,12 @@ def _set_precision(trt: Any, config: Any, precision: str) -> None:
     flag = getattr(trt.BuilderFlag, precision.upper(), None)
     if flag is not None:
         config.set_flag(flag)
-    elif precision == "fp16":
+    elif precision == "fp16" and stored_precision(model) != "fp16":
         raise BackendError(
             f"{trt.__name__} {trt.__version__} computes in the types of the file, so it makes no fp16 of an fp32 file",
             "add a variant of the model in fp16 to the bundle (precision: fp16), or use precision fp32",
         )
-    # int8 without a flag: quantised operators are in the file.
+    # Without a flag the file itself says it: weights in float16, quantised operators.
 
 
 def _fix_shapes(builder: Any, network: Any, config: Any, specs: tuple[TensorSpec, ...], model: Path) -> None:

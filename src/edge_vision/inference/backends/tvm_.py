@@ -50,14 +50,14 @@ def open(path: Path, options: SessionOptions) -> TvmSession:
     """
     if options.device != "cpu":
         raise BackendError(f"tvm runs on cpu here, not on {options.device}", "use device cpu")
-    tvm = _import()
+    tvm = import_runtime()
     if path.suffix == ".so":
         try:
             return TvmSession(tvm, path, options)
         except (RuntimeError, OSError, AttributeError, ValueError) as error:
             problem = f"this is no library that tvm {version()} can run: {_last_line(error)}"
             raise ModelError(path, problem, "compile it again on this machine, or use the .onnx") from error
-    facts = {"backend": "tvm", "version": version(), "target": json.dumps(host_target(tvm), sort_keys=True)}
+    facts = {"backend": "tvm", "version": version(), "target": json.dumps(host_target(tvm))}
     facts["shapes"] = json.dumps({name: list(shape) for name, shape in sorted(options.input_shapes.items())})
     entry = cache_entry(engine_folder(options, "tvm"), path, ".so", facts)
     for _ in range(2):
@@ -75,7 +75,8 @@ def open(path: Path, options: SessionOptions) -> TvmSession:
     raise failure
 
 
-def _import() -> Any:
+def import_runtime() -> Any:
+    """tvm, its threads told to be quiet. Raises BackendError where it cannot be imported."""
     # TVM's threads are pinned to cores and spin between runs unless told otherwise when its pool begins.
     os.environ.setdefault("TVM_BIND_THREADS", "0")
     os.environ.setdefault("TVM_THREAD_POOL_SPIN_COUNT", "0")
@@ -144,6 +145,9 @@ class TvmSession:
     def __init__(self, tvm: Any, library: Path, options: SessionOptions) -> None:
         machine = tvm.relax.VirtualMachine(tvm.runtime.load_module(os.fspath(library)), tvm.cpu())
         card = json.loads(bytes(machine["signature"]().numpy()).decode("utf-8"))
+        mine = {"version": version(), "target": host_target(tvm)}
+        if card["made_for"] != mine:  # an instruction that this processor lacks would end the process
+            raise ValueError(f"it was compiled for {card['made_for']}, and this is {mine}")
         self.inputs = tuple(_spec(item) for item in card["inputs"])
         everything = tuple(_spec(item) for item in card["outputs"])
         names = [spec.name for spec in everything]

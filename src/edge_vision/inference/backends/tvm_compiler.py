@@ -2,8 +2,8 @@
 
     python -m edge_vision.inference.backends.tvm_compiler '{"model": ..., "library": ..., "shapes": {...}}'
 
-The library holds `main`, the model, and `signature`, a JSON text as bytes: names, shapes and types of what goes in and
-comes out.
+The library holds `main`, the model, and `signature`, a JSON text as bytes: what it was made
+for, and names, shapes and types of what goes in and comes out.
 """
 
 from __future__ import annotations
@@ -16,12 +16,12 @@ from typing import Any
 import numpy as np
 
 from edge_vision.inference.backends.shapes import filled_specs
-from edge_vision.inference.backends.tvm_ import _import, host_target
-from edge_vision.inference.onnx_header import OnnxHeader, TensorSpec, read_onnx_header
+from edge_vision.inference.backends.tvm_ import host_target, import_runtime, version
+from edge_vision.inference.onnx_header import OnnxHeader, read_onnx_header
 
 
 def main(job: dict[str, Any]) -> None:
-    tvm = _import()
+    tvm = import_runtime()
     import onnx
     from tvm import relax
     from tvm.relax.frontend.onnx import from_onnx
@@ -29,9 +29,10 @@ def main(job: dict[str, Any]) -> None:
     header = read_onnx_header(Path(job["model"]))
     shapes = _shapes(header, {name: tuple(shape) for name, shape in job["shapes"].items()})
     module = from_onnx(onnx.load(job["model"]), shape_dict=shapes, keep_params_in_input=False)
-    module["signature"] = _signature(relax, header, shapes, module)
-    target = tvm.target.Target(host_target(tvm))
-    tvm.compile(module, target=target).export_library(job["library"])
+    target = host_target(tvm)
+    card = {"made_for": {"version": version(), "target": target}, **_tensors(header, shapes, module)}
+    module["signature"] = _constant(relax, card)
+    tvm.compile(module, target=tvm.target.Target(target)).export_library(job["library"])
 
 
 def _shapes(header: OnnxHeader, given: dict[str, tuple[int, ...]]) -> dict[str, list[int]]:
@@ -46,17 +47,20 @@ def _shapes(header: OnnxHeader, given: dict[str, tuple[int, ...]]) -> dict[str, 
     return shapes
 
 
-def _signature(relax: Any, header: OnnxHeader, shapes: dict[str, list[int]], module: Any) -> Any:
+def _tensors(header: OnnxHeader, shapes: dict[str, list[int]], module: Any) -> dict[str, Any]:
     kinds = module["main"].ret_ty
     fields = list(kinds.fields) if hasattr(kinds, "fields") else [kinds]
-    outputs = [
-        TensorSpec(spec.name, tuple(int(size) for size in kind.shape), spec.dtype)
-        for spec, kind in zip(header.outputs, fields, strict=True)
-    ]
-    card = {
+    return {
         "inputs": [{"name": spec.name, "shape": shapes[spec.name], "dtype": spec.dtype} for spec in header.inputs],
-        "outputs": [{"name": spec.name, "shape": list(spec.shape), "dtype": spec.dtype} for spec in outputs],
+        "outputs": [
+            {"name": spec.name, "shape": [int(size) for size in kind.shape], "dtype": spec.dtype}
+            for spec, kind in zip(header.outputs, fields, strict=True)
+        ],
     }
+
+
+def _constant(relax: Any, card: dict[str, Any]) -> Any:
+    """A function that returns `card` as JSON, in bytes."""
     builder = relax.BlockBuilder()
     with builder.function("signature", []):
         builder.emit_func_output(relax.const(np.frombuffer(json.dumps(card).encode(), np.uint8)))
