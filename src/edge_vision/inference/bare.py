@@ -124,8 +124,8 @@ def _recognised(file: _File, outputs: Sequence[TensorSpec]) -> str:
 class _File:
     """A model file, with a session on it once something can only be measured.
 
-    converted: it is not ONNX; inputs, outputs: as the file tells them; image: the input that takes the image, whose size
-    is `width` x `height` in `layout` with `channels`.
+    converted: it is not ONNX; inputs, outputs: as the file tells them; image: the input that takes the image, whose
+    size is `width` x `height` in `layout` with `channels`.
     """
 
     def __init__(self, path: Path, overrides: Mapping[str, Any]) -> None:

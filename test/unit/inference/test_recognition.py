@@ -34,6 +34,8 @@ def specs(outputs: dict[str, tuple[int, ...]], dtypes: dict[str, str] | None = N
         ({"output0": (1, 25200, 85), "a": (1, 3, 80, 80, 85), "b": (1, 3, 40, 40, 85)}, VGA, {"yolov5"}),
         ({"output0": (1, 102000, 85)}, (1280, 1280), {"yolov5"}),  # P6: strides 8 to 64
         ({"output0": (1, 300, 6)}, VGA, {"end_to_end"}),
+        ({"output0": (1, 300, 6)}, (320, 320), {"end_to_end"}),  # 3 x cells of stride 32 too, which no YOLOv5 has
+        ({"output0": (1, 300, 6)}, (320, 240), {"end_to_end", "yolox"}),  # cells of stride 16
         ({"output0": (1, 100, 6)}, VGA, {"end_to_end"}),
         ({"output0": (1, 300, 84)}, VGA, {"end_to_end"}),
         ({"output0": (1, 300, 38), "output1": (1, 32, 160, 160)}, VGA, {"end_to_end"}),
@@ -137,7 +139,10 @@ def test_end_to_end_and_yolox_by_values() -> None:
     assert narrowed((96, 64), output=rows) == {"yolox"}
     rows[..., 5] = 7
     assert narrowed((96, 64), output=rows) == {"end_to_end"}
-    assert narrowed((96, 64), output=np.zeros((1, 126, 6))) == {"end_to_end", "yolox"}
+    assert narrowed((96, 64), output=np.zeros((1, 126, 6))) == {"end_to_end"}  # nothing found
+    rows[..., 5] = 0  # the only class
+    rows[..., 4] = np.sort(rows[..., 4])[:, ::-1]
+    assert narrowed((96, 64), output=rows) == {"end_to_end"}
 
 
 def test_scores_and_boxes_by_values() -> None:

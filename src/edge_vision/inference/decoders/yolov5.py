@@ -31,6 +31,8 @@ from edge_vision.inference.onnx_header import TensorSpec
 EXPECTS = "one output [1, N, 5+classes], N = 3 x cells of strides 8, 16, 32"
 DEFAULT_INPUT: Mapping[str, Any] = {"colour": "rgb", "scale": 1 / 255, "resize": "letterbox", "pad_value": 114}
 DEFAULT_THRESHOLDS: Mapping[str, float] = {"score": 0.25, "iou": 0.45}
+STRIDES = ((8, 16, 32), (8, 16, 32, 64), (16, 32))
+"""Of the family's models: P5, P6 and the tiny ones."""
 OPTIONS = {"classes": CLASSES_OPTION, "normalised": NORMALISED_OPTION}
 
 
@@ -41,9 +43,8 @@ def classes_in(outputs: Sequence[TensorSpec], input_width: int, input_height: in
         return None
     _, rows, columns = head[1]
     classes = columns - 5 - mask_coefficients(outputs, input_width, input_height)
-    if rows % 3 or classes < 1 or columns >= rows or find_strides(rows // 3, input_width, input_height) is None:
-        return None
-    return classes
+    strides = find_strides(rows // 3, input_width, input_height)
+    return classes if rows % 3 == 0 and 0 < classes < rows and strides in STRIDES else None
 
 
 def build(setup: Setup) -> Built:
