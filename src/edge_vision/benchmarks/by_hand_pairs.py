@@ -144,7 +144,7 @@ def measure(bundle: Bundle, choice: Choice, image: NDArray[np.uint8], seconds: f
             def whole(loop: Any = loop, call: Any = by_hand) -> Found:
                 return loop.finish(_turned(call(loop.prepare(image)), axes))
 
-            detections = _matched(engine.infer(frame), whole())
+            detections = _matched(engine.infer(frame), whole(), width, height)
             _turns(infer, (lambda: engine.infer(frame), whole), share)  # noqa: B023 (called now)
     return Pair(
         choice.backend,
@@ -205,9 +205,11 @@ def _gap(expected: Sequence[NDArray], found: Sequence[NDArray]) -> float:
     return worst
 
 
-def _matched(ours: Detections, by_hand: Found) -> tuple[int, int, int]:
-    """Numbers of both, and how many of ours have one of the same class by hand at IoU 0.9."""
+def _matched(ours: Detections, by_hand: Found, width: int, height: int) -> tuple[int, int, int]:
+    """Numbers of both, and how many of ours have one of the same class by hand at IoU 0.9 within the image."""
     boxes, _, ids = by_hand
+    corners = np.hstack([boxes[:, :2], boxes[:, :2] + boxes[:, 2:]]).clip(0, (width, height, width, height))
+    boxes = np.hstack([corners[:, :2], corners[:, 2:] - corners[:, :2]])
     matched = 0
     for box, class_id in zip(ours.boxes, ours.class_ids, strict=True):
         same = boxes[ids == class_id]
