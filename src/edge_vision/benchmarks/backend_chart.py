@@ -31,8 +31,8 @@ _OUTLIER = 4.0  # times the median, above which a bar is cut
 
 @dataclass(frozen=True, slots=True)
 class Bar:
-    """label: left of the bar; p50, p95, p99: ms; note: right of it; best: set off; doubtful: hatched, its results are
-    not proven."""
+    """label: left of the bar; p50, p95, p99: ms; note: right of the axis; best: set off; doubtful: hatched, its
+    results are not proven."""
 
     label: str
     backend: str
@@ -109,8 +109,9 @@ def _figure(title: str, subtitle: str, groups: Sequence[Group]) -> Any:
     figure = Figure(figsize=(10, height))
     FigureCanvasAgg(figure)
     left = min(0.14 + 0.0068 * max((len(bar.label) for bar in bars), default=0), 0.42)
-    axes = figure.add_axes((left, 0.55 / height, 0.97 - left, inside / height))
     limit = _axis_end(bars)
+    right = 0.985 - 0.0066 * max((len(_note(one, limit)) for one in bars), default=0)
+    axes = figure.add_axes((left, 0.55 / height, right - left, inside / height))
     y = 0.0
     ticks, labels = [], []
     for group in groups:
@@ -141,14 +142,14 @@ def _figure(title: str, subtitle: str, groups: Sequence[Group]) -> Any:
 
 
 def _axis_end(bars: Sequence[Bar]) -> float:
-    """Room for the bars and their notes. One way that takes ten times as long as the others, or a single p99 of a
+    """Where the axis ends. One way that takes ten times as long as the others, or a single p99 of a
     second, must not make slivers of the rest: what is beyond the axis is cut, and says so."""
     if not bars:
         return 1.0
     middle = float(median(one.p50 for one in bars))
     shown = [one for one in bars if one.p50 <= _OUTLIER * middle]
     longest = max(one.p50 for one in shown)
-    return max(longest * 1.3, min(max(one.p95 for one in shown) * 1.15, longest * 1.8))
+    return max(longest * 1.05, min(max(one.p95 for one in shown) * 1.1, longest * 1.8))
 
 
 def _draw_bar(axes: Any, one: Bar, middle: float, limit: float) -> None:
@@ -161,18 +162,13 @@ def _draw_bar(axes: Any, one: Bar, middle: float, limit: float) -> None:
             axes.plot(
                 [limit * place, limit * (place + 0.012)], [middle + 0.16, middle - 0.16], color="white", linewidth=2
             )
-    end = min(one.p50, limit)
     for value, width in ((one.p95, 2.4), (one.p99, 1.0)) if not cut else ():
         reach = min(max(value, one.p50), limit)
         axes.plot([one.p50, reach], [middle, middle], color=_INK, linewidth=width, solid_capstyle="butt")
-        end = max(end, reach)
-    tail = f", p99 {one.p99:.0f} ms" if one.p99 > limit and not cut else ""
-    note = one.note + tail + (", the fastest proven" if one.best else "")
-    room, length = limit * 0.008, len(note) * limit * 0.0115
-    if end + room + length <= limit:
-        axes.text(end + room, middle, note, va="center", ha="left", size=9, color=_INK)
-        return
-    # No room beside the whisker: in the bar, or over what is there, on white.
-    place = (limit * 0.88 if cut else one.p50) - room
-    box = {"facecolor": "white", "edgecolor": "none", "alpha": 0.85, "pad": 1.5}
-    axes.text(place, middle, note, va="center", ha="right", size=9, color=_INK, bbox=box)
+    axes.text(limit * 1.012, middle, _note(one, limit), va="center", ha="left", size=9, color=_INK)
+
+
+def _note(one: Bar, limit: float) -> str:
+    """What stands right of the axis."""
+    beyond = f", p99 {one.p99:.0f} ms" if one.p99 > limit >= one.p50 else ""
+    return one.note + beyond + (", the fastest proven" if one.best else "")

@@ -234,18 +234,22 @@ def page(title: str, facts: Sequence[str], parts: Sequence[tuple[str, str]]) -> 
 def html_table(table: Table, mark: Callable[[list[str]], bool] = lambda row: False) -> str:
     """mark: which rows to set off."""
     heads, rows = table
-    right = [bool(rows) and all(_figure(row[column]) for row in rows) for column in range(len(heads))]
-    kinds = [' class="figure"' if figure else "" for figure in right]
-    lines = ["".join(f"<th{kind}>{html.escape(head)}</th>" for head, kind in zip(heads, kinds, strict=True))]
-    bodies = []
+    kinds = ["figure" if rows and all(_figure(row[column]) for row in rows) else "" for column in range(len(heads))]
+    head = "".join(_cell("th", text, kind) for text, kind in zip(heads, kinds, strict=True))
+    lines = []
     for row in rows:
-        cells = [
-            f"<td{' class=' + chr(34) + 'no' + chr(34) if cell == 'NO' else kind}>{html.escape(cell)}</td>"
-            for cell, kind in zip(row, kinds, strict=True)
-        ]
-        bodies.append(f"<tr{' class=' + chr(34) + 'best' + chr(34) if mark(row) else ''}>{''.join(cells)}</tr>")
-    inside = "\n".join(bodies)
-    return f'<div class="wide"><table><thead><tr>{lines[0]}</tr></thead><tbody>\n{inside}\n</tbody></table></div>'
+        cells = [_cell("td", text, "no" if text == "NO" else kind) for text, kind in zip(row, kinds, strict=True)]
+        lines.append(f"<tr{_class('best' if mark(row) else '')}>{''.join(cells)}</tr>")
+    body = "\n".join(lines)
+    return f'<div class="wide"><table><thead><tr>{head}</tr></thead><tbody>\n{body}\n</tbody></table></div>'
+
+
+def _cell(tag: str, text: str, kind: str) -> str:
+    return f"<{tag}{_class(kind)}>{html.escape(text)}</{tag}>"
+
+
+def _class(kind: str) -> str:
+    return f' class="{kind}"' if kind else ""
 
 
 def paragraphs(lines: Sequence[str]) -> str:

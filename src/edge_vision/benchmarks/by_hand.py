@@ -40,7 +40,7 @@ def onnxruntime(task: Task) -> Call:
     options.execution_mode = ort.ExecutionMode.ORT_SEQUENTIAL
     options.add_session_config_entry("session.intra_op.allow_spinning", "0")
     options.add_session_config_entry("session.set_denormal_as_zero", "1")
-    session = ort.InferenceSession(task.path, options, providers=["CPUExecutionProvider"])
+    session = ort.InferenceSession(str(task.path), options, providers=["CPUExecutionProvider"])
     name = session.get_inputs()[0].name
     outputs = list(task.outputs) or [output.name for output in session.get_outputs()]
     return lambda tensor: session.run(outputs, {name: tensor})
