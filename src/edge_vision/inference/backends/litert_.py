@@ -6,6 +6,7 @@ underscore is in the manner of the module's siblings.)
 
 from __future__ import annotations
 
+import ctypes
 import ctypes.util
 import os
 from collections.abc import Callable, Mapping, Sequence
@@ -114,6 +115,9 @@ def _edgetpu(runtime: Any, device: str) -> Any:
     _, _, which = device.partition(":")
     options = {"device": which if ":" in which or not which else f":{which}"} if which else {}
     try:
+        ctypes.CDLL(
+            library
+        )  # a failure of this inside load_delegate would leave a half-made object that complains later
         return runtime.load_delegate(library, options)
     except (ValueError, OSError) as error:
         reason = " ".join(str(error).split()) or "it does not say why"
@@ -155,7 +159,10 @@ def _tensor(interpreter: Any, detail: Mapping[str, Any], is_input: bool) -> _Ten
         dtype = "uint8"  # pixels as they are
     elif quantised:
         dtype = "float32"
-    shape = tuple(int(size) if size > 0 else None for size in detail["shape"])
+    # A size that is computed at every run is -1 in the signature; that of an input has been given by now.
+    signature = detail.get("shape_signature", detail["shape"])
+    sizes = signature if signature.size and not is_input else detail["shape"]
+    shape = tuple(int(size) if size > 0 else None for size in sizes)
     view = interpreter.tensor(detail["index"])
     return _Tensor(TensorSpec(detail["name"], shape, dtype), stored, view, float(scale) if quantised else 0.0, zero)
 
@@ -167,7 +174,7 @@ class LiteRtSession:
     pixels minus 128; another integer input takes real values (float32), and so do the two when given float32. Quantised
     outputs come as float32 real values.
 
-    XNNPACK unpacks half-precision weights when the model is opened and computes in fp32: `describe` says so.
+    Half-precision weights are unpacked by XNNPACK when the model is opened, and computed with in fp32.
 
     Results are copies: the runtime refuses to run while anybody holds a view of its memory, and 72 kB (1500 boxes of 7
     classes) take 5 us.
@@ -175,7 +182,6 @@ class LiteRtSession:
 
     def __init__(self, path: Path, interpreter: Any, options: SessionOptions) -> None:
         self.options = options
-        self.precision = "int8" if options.precision == "int8" else "fp32"
         self.interpreter = interpreter
         found = interpreter.get_output_details()
         if options.outputs:
@@ -205,7 +211,7 @@ class LiteRtSession:
 
     def describe(self) -> SessionDescription:
         options = self.options
-        return SessionDescription("litert", version(), options.device, self.precision, options.threads)
+        return SessionDescription("litert", version(), options.device, options.precision, options.threads)
 
     def close(self) -> None:
         self._sources, self._results = [], []

@@ -51,10 +51,12 @@ def open(path: Path, options: SessionOptions) -> NcnnSession:
     for name in options.outputs:
         if name not in graph.blobs:
             raise ModelError(path, f"has no blob {name!r}; its outputs are {', '.join(graph.outputs)}", key="outputs")
-    precision = _possible(ncnn, options.precision)
+    precision = _possible(ncnn, options.precision, weights)
     net = ncnn.Net()
     net.opt.num_threads = options.threads
     net.opt.openmp_blocktime = 0  # for builds with LLVM's OpenMP; for GNU's see `_import`
+    # A tensor that a later layer takes is gone by the time it is read, and ncnn crashes: then all are kept.
+    net.opt.lightmode = set(options.outputs) <= set(graph.outputs)
     half, brain = precision == "fp16", precision == "bf16"
     net.opt.use_fp16_packed = net.opt.use_fp16_storage = net.opt.use_fp16_arithmetic = half
     net.opt.use_bf16_packed = net.opt.use_bf16_storage = brain
@@ -152,10 +154,18 @@ def _graph(layers: Sequence[list[str]]) -> ParamGraph:
     return ParamGraph(inputs, outputs, frozenset(produced), shareable)
 
 
-def _possible(ncnn: Any, asked: str) -> str:
-    """The precision that this CPU computes in when asked for one: half-precision kernels are there for ARM alone."""
+_HALF_WEIGHTS = b"\x47\x6b\x30\x01"  # the tag in front of half-precision weights (0x01306B47)
+
+
+def _possible(ncnn: Any, asked: str, weights: Path) -> str:
+    """The precision that a model is run in when asked for one.
+
+    ncnn makes half precision of an fp32 file on ARM alone. A file of half-precision weights is fp16 everywhere, also
+    where they are unpacked and computed with in fp32.
+    """
     if asked == "fp16" and not (ncnn.cpu_support_arm_asimdhp() or ncnn.cpu_support_arm_vfpv4()):
-        return "fp32"
+        with weights.open("rb") as stream:
+            return "fp16" if stream.read(4) == _HALF_WEIGHTS else "fp32"
     return asked if asked in PRECISIONS else "fp32"
 
 
@@ -164,8 +174,8 @@ class NcnnSession:
     lies if it can be (see `ParamGraph`).
 
     ncnn knows no batch: it is taken off the inputs and put back on the outputs. Results are views of memory of their
-    own, which no later run touches; planes of a size that is no multiple of 16 bytes are padded: such views have strides.
-    Output shapes are known after a run only, and input shapes only where the file or the caller says.
+    own, which no later run touches; planes of a size that is no multiple of 16 bytes are padded: such views have
+    strides. Output shapes are known after a run only, and input shapes only where the file or the caller says.
     """
 
     def __init__(self, ncnn: Any, net: Any, graph: ParamGraph, options: SessionOptions, precision: str) -> None:

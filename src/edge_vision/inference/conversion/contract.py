@@ -50,9 +50,12 @@ class Source:
 
 @dataclass(frozen=True, slots=True)
 class Produced:
-    """What a converter wrote: path within the folder it was given (a `.param` or `.xml` with its `.bin` beside it); spec:
-    how the file is fed, from its source's by `dataclasses.replace` (name, layout, dtype); notes: figures or remarks for
-    the variant's `measured`, free of form."""
+    """What a converter wrote.
+
+    path: within the folder it was given (a `.param` or `.xml` with its `.bin` beside it); spec: how the file is fed,
+    from its source's by `dataclasses.replace` (layout, dtype; the name is corrected by what its backend finds); notes:
+    figures or remarks for the variant's `measured`, free of form.
+    """
 
     path: Path
     spec: InputSpec
