@@ -1,4 +1,5 @@
-"""`edge_vision bench pipeline|transport`: figures, each beside what it is compared to, from one run."""
+"""`edge_vision bench pipeline|transport|backends|decoding`: figures, each beside what it is compared to, from one
+run."""
 
 from __future__ import annotations
 
@@ -12,7 +13,11 @@ from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
-DESCRIPTION = "Measures the pipeline and the transport of frames, side by side with what they are compared to."
+from edge_vision.cli import bench_backends
+
+DESCRIPTION = (
+    "Measures pipeline, transport, inference backends and decoding, side by side with what they are compared to."
+)
 
 PIPELINE_PARTS = ("plain", "composed", "processes", "start")
 DEFAULT_SIZES = ("640x480", "1920x1080")
@@ -61,9 +66,32 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     transport.add_argument("--only", nargs="+", choices=names, default=names, metavar="PART", help=_choices(names))
     _common(transport)
 
+    backends = commands.add_parser(
+        "backends",
+        help="which hardware, which runtime? every backend, device and precision on a model",
+        description=bench_backends.DESCRIPTION,
+        formatter_class=argparse.ArgumentDefaultsHelpFormatter,
+    )
+    bench_backends.add_arguments(backends)
+
+    decoding = commands.add_parser(
+        "decoding",
+        help="decoding and non-maximum suppression, against ultralytics' and supervision's where they are installed",
+        description="Decodes a YOLOv8 output of 84 x 8400 with crowded candidates and suppresses those that overlap, "
+        "in turns with the packages that do the same.",
+        formatter_class=argparse.ArgumentDefaultsHelpFormatter,
+    )
+    decoding.add_argument("--calls", type=_positive(int), default=300, help="calls of each contender")
+    decoding.add_argument("--candidates", type=_positive(int), default=300, help="boxes above the threshold")
+    _output(decoding)
+
 
 def _common(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--sizes", nargs="+", type=_size, default=DEFAULT_SIZES, metavar="WxH", help="image sizes")
+    _output(parser)
+
+
+def _output(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--json", metavar="FILE", default=argparse.SUPPRESS, help="write the figures as JSON, - for stdout"
     )
@@ -71,19 +99,26 @@ def _common(parser: argparse.ArgumentParser) -> None:
 
 
 def run(arguments: argparse.Namespace) -> int:
+    if arguments.what == "backends":
+        return bench_backends.run(arguments)
+    if arguments.what == "decoding":
+        return _report(arguments, _decoding, "call")
+    arguments.sizes = [_size(size) if isinstance(size, str) else size for size in arguments.sizes]
+    if set(arguments.only) - {"plain"} and not _has_ros():
+        return _fail("ROS is not on the path of this shell: `. scripts/env.sh` first (or --only plain)")
+    os.environ.setdefault("ROS_AUTOMATIC_DISCOVERY_RANGE", "LOCALHOST")
+    return _report(arguments, _pipeline if arguments.what == "pipeline" else _transport, "frame")
+
+
+def _report(arguments: argparse.Namespace, measure: Callable[[argparse.Namespace, Any], Any], unit: str) -> int:
     from tqdm import tqdm
 
     from edge_vision.benchmarks.child import ChildFailed
     from edge_vision.benchmarks.results import as_dict, text
 
-    arguments.sizes = [_size(size) if isinstance(size, str) else size for size in arguments.sizes]
-    if set(arguments.only) - {"plain"} and not _has_ros():
-        return _fail("ROS is not on the path of this shell: `. scripts/env.sh` first (or --only plain)")
-    os.environ.setdefault("ROS_AUTOMATIC_DISCOVERY_RANGE", "LOCALHOST")
-    measure = _pipeline if arguments.what == "pipeline" else _transport
     load = os.getloadavg()[0]  # of others, before the measurement makes its own
     try:
-        with tqdm(desc=f"bench {arguments.what}", unit="frame", file=sys.stderr, smoothing=0) as bar:
+        with tqdm(desc=f"bench {arguments.what}", unit=unit, file=sys.stderr, smoothing=0) as bar:
             report = measure(arguments, bar)
         report = replace(report, settings={**report.settings, "load before": f"{load:.1f}"})
     except (ChildFailed, ValueError, OSError) as error:
@@ -98,6 +133,16 @@ def run(arguments: argparse.Namespace) -> int:
         else:
             Path(target).write_text(written + "\n")
     return 1 if arguments.check and report.missed else 0
+
+
+def _decoding(arguments: argparse.Namespace, bar: Any) -> Any:
+    from edge_vision.benchmarks import decoding
+    from edge_vision.benchmarks.results import Report, machine
+
+    settings = decoding.Settings(calls=arguments.calls, candidates=arguments.candidates)
+    bar.total = decoding.work(settings)
+    shown = {"calls": settings.calls, "candidates": settings.candidates}
+    return Report("bench decoding", machine(), shown, (decoding.measure(settings, bar.update),))
 
 
 def _pipeline(arguments: argparse.Namespace, bar: Any) -> Any:

@@ -17,6 +17,7 @@ from edge_vision.inference import preprocess
 from edge_vision.inference.backends import BACKENDS
 from edge_vision.inference.decoders import DECODERS
 from edge_vision.inference.errors import ModelError
+from edge_vision.inference.labels import KNOWN
 from edge_vision.inference.preprocess import InputSpec
 from edge_vision.inference.schema import REQUIRED, Section, read_yaml
 
@@ -92,10 +93,11 @@ def load_bundle(
     decoder_options: Mapping[str, Any] | None = None,
     **input_overrides: Any,
 ) -> Bundle:
-    """The model at `path`: a bundle's folder, its model.yaml, or a bare `.onnx` file.
+    """The model at `path`: a bundle's folder, its model.yaml, or a bare file of `MODEL_SUFFIXES`.
 
-    decoder: name of a decoder, overriding what the file says or its outputs look like. labels: the class names, or
-    a file with one a line. input_overrides: fields of `InputSpec` (colour="rgb", resize="letterbox", width=640).
+    decoder: name of a decoder, overriding what the file says or its outputs look like. labels: the class names, a
+    file with one a line, or a table's name (coco, coco90, coco91). input_overrides: fields of `InputSpec`
+    (colour="rgb", resize="letterbox", width=640).
 
     Raises ModelError, with the file, the key, what is wrong and the remedy, for everything that cannot be used: a
     missing file, a wrong or unknown key, a file whose sha256 is not the one stated, a file that is not ONNX, outputs
@@ -137,9 +139,9 @@ def load_bundle(
     if decoder:
         changes["decoder"] = decoder
     if labels is not None:
-        changes["labels"] = tuple(labels) if not isinstance(labels, (str, Path)) else read_labels(Path(labels))
+        changes["labels"] = tuple(labels) if not isinstance(labels, (str, Path)) else _named_labels(labels, Path())
     if decoder_options is not None:
-        changes["decoder_options"] = dict(decoder_options)
+        changes["decoder_options"] = {**bundle.decoder_options, **decoder_options}
     return dataclasses.replace(bundle, **changes) if changes else bundle
 
 
@@ -244,7 +246,7 @@ def _labels(root: Section) -> Labels:
     value = root.content.get("labels")
     if isinstance(value, str):
         root.taken.append("labels")
-        return read_labels(root.file.parent / value)
+        return _named_labels(value, root.file.parent)
     names = root.take("labels", list)
     if not names or not all(isinstance(name, str) and name for name in names):
         raise root.error("labels", f"is {names!r}", "list the class names as text (quote those like yes, no or 1)")
@@ -252,6 +254,11 @@ def _labels(root: Section) -> Labels:
         twice = sorted({name for name in names if names.count(name) > 1})
         raise root.error("labels", f"names {', '.join(twice)} twice", "give every class a name of its own")
     return tuple(names)
+
+
+def _named_labels(name: str | Path, folder: Path) -> Labels:
+    """A table known by its name, such as coco, or a labels file."""
+    return KNOWN[name] if isinstance(name, str) and name in KNOWN else read_labels(folder / name)
 
 
 def read_labels(path: Path) -> Labels:
