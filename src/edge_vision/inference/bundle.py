@@ -141,7 +141,8 @@ def load_bundle(
     if labels is not None:
         changes["labels"] = tuple(labels) if not isinstance(labels, (str, Path)) else _named_labels(labels, Path())
     if decoder_options is not None:
-        changes["decoder_options"] = {**bundle.decoder_options, **decoder_options}
+        found = bundle.decoder_options if path.suffix in MODEL_SUFFIXES else {}  # of a bare file, from its metadata
+        changes["decoder_options"] = {**found, **decoder_options}
     return dataclasses.replace(bundle, **changes) if changes else bundle
 
 
