@@ -96,8 +96,9 @@ def _write(canvas: NDArray, box: NDArray, tag: str, colour: tuple[int, int, int]
 
 def _bar(lines: tuple[str, ...], width: int) -> NDArray[np.uint8]:
     """The lines, to stand above the picture so that they hide none of it; as large as the longest allows."""
-    longest = max(cv2.getTextSize(line, FONT, 1.0, 1)[0][0] for line in lines)
-    size = min(0.8, (width - 20) / longest)
+    size = 0.8
+    while size > 0.3 and max(cv2.getTextSize(line, FONT, size, 1)[0][0] for line in lines) > width - 20:
+        size -= 0.02  # widths are not in proportion to sizes
     step = round(36 * size) + 6
     bar = np.full((step * len(lines) + 8, width, 3), DARK, np.uint8)
     for number, line in enumerate(lines, 1):

@@ -51,7 +51,7 @@ def run(
 ) -> Run:
     """Open `choice` and run it on images (H, W, 3) BGR. step: is told how many frames were done since the last call.
 
-    Raises NotOffered where the device computes in another precision, or refuses to make this one of an fp32 file; other
+    Raises NotOffered where the backend is to compute an fp32 file in another precision, and does not here; other
     InferenceErrors are the candidate's own, or say how its process ended; OSError where no process can be started.
     """
     low = replace(bundle, thresholds=replace(bundle.thresholds, score=min(SCORE_FLOOR, bundle.thresholds.score)))
@@ -70,15 +70,17 @@ def run(
 
 
 def _open(worker: Worker, bundle: Bundle, choice: Choice) -> Loaded:
+    """Open it; where the backend itself is to make the precision of an fp32 file, it must really do so."""
+    own = choice.precision == choice.variant.precision
     try:
         loaded = worker.open(bundle, choice)
     except InferenceError as error:
-        if choice.precision == choice.variant.precision:
+        if own:
             raise
         worker.usage()  # raises where the process is dead: that is a failure in any precision
         raise NotOffered(error.problem, error.remedy, error.where) from error
     taken = loaded.description.precision
-    if taken != choice.precision:
+    if taken != choice.precision and not own:
         raise NotOffered(f"computes in {taken} here, not in {choice.precision}")
     return loaded
 

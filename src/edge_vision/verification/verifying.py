@@ -90,7 +90,7 @@ def verify(
 
     A candidate that cannot be opened, crashes or differs is a failed row. Raises InferenceError where the reference
     cannot be run, finds nothing in the frames, or a backend has no such name; ValueError for another name that there is
-    not; ImportError without pycocotools.
+    not; ImportError without pycocotools; OSError where no process can be started or no record written.
     """
     if threads <= 0:
         profile, machine = choose_profile("auto")
@@ -174,7 +174,7 @@ def _row(
         return Row(choice, SKIPPED, error.problem, limit, _version(choice))
     except InferenceError as error:
         return Row(choice, FAILED, error.problem, limit, _version(choice))
-    except (ValueError, OSError) as error:
+    except ValueError as error:
         return Row(choice, FAILED, str(error), limit, _version(choice))
     problem = out_of(figures, limit)
     state = FAILED if problem else PASSED

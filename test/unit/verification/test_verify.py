@@ -116,6 +116,27 @@ def test_a_file_that_is_none_is_a_failed_row(mixed: tuple[Path, Report]) -> None
     assert "openvino cpu fp32 (broken.xml)" in {name for name, _ in refused}
 
 
+def test_a_process_that_is_killed_is_a_failed_row(
+    tmp_path: Path, make_bundle: Callable[..., Path], pictures: Path
+) -> None:
+    psutil = pytest.importorskip("psutil", reason="psutil is not installed: pip install psutil")
+    bundle = load_bundle(make_bundle(tmp_path / "model"))
+
+    def kill(candidate: str, done: int, _whole: int) -> None:
+        """As the kernel does when memory runs out: in the middle of the frames, without a word."""
+        for child in psutil.Process().children() if candidate.startswith("openvino") and done else ():
+            if "edge_vision.inference.worker_process" in child.cmdline():
+                child.kill()
+
+    frames = take_frames(str(pictures), 12)
+    report = verify(
+        bundle, frames, backends=("onnxruntime", "openvino"), precisions=("fp32",), threads=1, progress=kill
+    )
+    assert [(one.choice.backend, one.state) for one in report.rows] == [("onnxruntime", PASSED), ("openvino", FAILED)]
+    assert "was ended by signal 9" in report.rows[1].problem
+    assert [record.passed for record in read_records(bundle)] == [True, False]
+
+
 def test_a_precision_that_the_cpu_does_not_compute_in_proves_nothing(mixed: tuple[Path, Report]) -> None:
     folder, report = mixed
     records = read_records(load_bundle(folder))
