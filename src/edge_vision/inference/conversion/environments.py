@@ -151,11 +151,11 @@ def _make(environment: Environment, python: Path, progress: Progress) -> None:
     log = folder.with_name(f"{folder.name}.{_LOG}")
     try:
         with log.open("w", encoding="utf-8") as output:
-            _step([python, "-m", "venv", folder], output, environment, log)
+            step([python, "-m", "venv", folder], output, environment, log)
             pip = [folder / "bin" / "python", "-m", "pip", "--disable-pip-version-check", "--no-input", "install"]
             options = ["--no-deps", "--only-binary=:all:", "--retries", "2", "--timeout", "30", "--no-compile"]
             progress(f"installing {', '.join(environment.requirements)}")
-            _step([*pip, *options, *environment.requirements], output, environment, log)
+            step([*pip, *options, *environment.requirements], output, environment, log)
     except BaseException:  # an interruption, too, leaves no half of it
         shutil.rmtree(folder, ignore_errors=True)
         raise
@@ -163,7 +163,9 @@ def _make(environment: Environment, python: Path, progress: Progress) -> None:
     (folder / _STAMP).write_text(f"{python}\n", encoding="utf-8")
 
 
-def _step(command: Sequence[object], output: IO[str], environment: Environment, log: Path) -> None:
+def step(command: Sequence[object], output: IO[str], environment: Environment, log: Path) -> None:
+    """A step of making an environment, its output written to `output`, the file `log`. Raises ConversionError with the
+    reason where it fails."""
     try:
         done = subprocess.run(
             [str(part) for part in command], stdout=output, stderr=subprocess.STDOUT, stdin=subprocess.DEVNULL,
