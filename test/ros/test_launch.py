@@ -79,7 +79,7 @@ def test_detections_and_tracks_come_and_ctrl_c_leaves_nothing(
     ):
         observer.spin_until(lambda: any(m.detections for m in detections), "a detection", process)
         observer.spin_until(lambda: any(m.detections for m in tracks), "a track", process)
-    assert process.lines(r"hardware \w+ on .*Backends in order")
+    assert process.lines(r"hardware \w+ on .*Backends to choose from")
     assert len(process.lines("process started with pid")) == processes
     stop(process)
 
