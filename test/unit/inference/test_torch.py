@@ -20,7 +20,7 @@ def test_without_torch_the_reason_and_the_remedy(tmp_path: Path) -> None:
     if missing_package("torch") is None:
         pytest.skip("torch is installed here")
     assert torch_.available() == "the Python package torch is not installed"
-    with pytest.raises(BackendError, match="(?i:pip install torch)"):
+    with pytest.raises(BackendError, match=r"(?i:pip install torch)"):
         torch_.open(tmp_path / "model.pt2", SessionOptions())
 
 

@@ -27,6 +27,9 @@ PRECISIONS = ("fp32",)
 NEEDS = "the Python packages apache-tvm and onnx, and a C++ compiler to link what TVM compiles"
 REMEDY = "pip install apache-tvm onnx; sudo apt install g++"
 
+_UNUSABLE = (RuntimeError, OSError, AttributeError, ValueError, KeyError)
+"""What comes of a library that is none, or not ours."""
+
 COMPILE_SECONDS = 1800
 """A compilation that takes longer is given up."""
 
@@ -54,10 +57,10 @@ def open(path: Path, options: SessionOptions) -> TvmSession:
     if path.suffix == ".so":
         try:
             return TvmSession(tvm, path, options)
-        except (RuntimeError, OSError, AttributeError, ValueError) as error:
+        except _UNUSABLE as error:
             problem = f"this is no library that tvm {version()} can run: {_last_line(error)}"
             raise ModelError(path, problem, "compile it again on this machine, or use the .onnx") from error
-    facts = {"backend": "tvm", "version": version(), "target": json.dumps(host_target(tvm))}
+    facts = {"backend": "tvm", "format": "4", "version": version(), "target": json.dumps(host_target(tvm))}
     facts["shapes"] = json.dumps({name: list(shape) for name, shape in sorted(options.input_shapes.items())})
     entry = cache_entry(engine_folder(options, "tvm"), path, ".so", facts)
     for _ in range(2):
@@ -68,7 +71,7 @@ def open(path: Path, options: SessionOptions) -> TvmSession:
             library = entry.file
         try:
             return TvmSession(tvm, library, options)
-        except (RuntimeError, OSError, AttributeError, ValueError) as error:
+        except _UNUSABLE as error:
             entry.drop()  # built anew once
             problem = f"tvm {version()} cannot load what it compiled: {_last_line(error)}"
             failure = ModelError(path, problem, "use backend onnxruntime")
@@ -148,6 +151,8 @@ class TvmSession:
         mine = {"version": version(), "target": host_target(tvm)}
         if card["made_for"] != mine:  # an instruction that this processor lacks would end the process
             raise ValueError(f"it was compiled for {card['made_for']}, and this is {mine}")
+        self.loops: str = card["loops"]
+        """ordered, or plain where `tvm_schedule` does not fit the installed TVM."""
         self.inputs = tuple(_spec(item) for item in card["inputs"])
         everything = tuple(_spec(item) for item in card["outputs"])
         names = [spec.name for spec in everything]

@@ -17,6 +17,7 @@ import numpy as np
 
 from edge_vision.inference.backends.shapes import filled_specs
 from edge_vision.inference.backends.tvm_ import host_target, import_runtime, version
+from edge_vision.inference.backends.tvm_schedule import compile_model
 from edge_vision.inference.onnx_header import OnnxHeader, read_onnx_header
 
 
@@ -31,8 +32,14 @@ def main(job: dict[str, Any]) -> None:
     module = from_onnx(onnx.load(job["model"]), shape_dict=shapes, keep_params_in_input=False)
     target = host_target(tvm)
     card = {"made_for": {"version": version(), "target": target}, **_tensors(header, shapes, module)}
-    module["signature"] = _constant(relax, card)
-    tvm.compile(module, target=tvm.target.Target(target)).export_library(job["library"])
+    try:
+        module["signature"] = _constant(relax, {**card, "loops": "ordered"})
+        executable = compile_model(tvm, module, tvm.target.Target(target))
+    except Exception as error:  # another TVM's insides: its own pipeline is slow, and works
+        print(f"loops left as they are: {error}", file=sys.stderr)
+        module["signature"] = _constant(relax, {**card, "loops": "plain"})
+        executable = tvm.compile(module, target=tvm.target.Target(target))
+    executable.export_library(job["library"])
 
 
 def _shapes(header: OnnxHeader, given: dict[str, tuple[int, ...]]) -> dict[str, list[int]]:
