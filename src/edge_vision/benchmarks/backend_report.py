@@ -172,6 +172,8 @@ def pair_notes(pairs: Sequence[Pair]) -> list[str]:
             lines.append(f"{pair.backend}: not compared, {pair.reason}")
             continue
         said = [f"{pair.runs} + {pair.infer_runs} runs each"]
+        if pair.interrupted > 0.05:
+            said.append(f"others had the processor in {pair.interrupted:.0%} of all")
         if pair.raw_gap is not None:
             said.append(f"raw outputs differ by {pair.raw_gap:.0e} of their range")
         if pair.detections:

@@ -27,6 +27,8 @@ _OPENING = 600.0  # seconds: compilers of engines take minutes
 _SLOW_LOAD = 3.0  # seconds of opening, above which it is looked whether the second time is faster
 _PACED = (0.5, 2.0)  # least and most seconds at an even rate
 _SHARE = 0.75  # of a candidate's time spent in runs one after the other
+_TURN = 0.25  # seconds of a turn: shorter than what else a machine does lasts, so that it falls on all alike
+_MOST_ROUNDS, _LEAST_TURNS = 40, 3
 _LEAST_RUNS, _MOST_RUNS = 2, 2000  # a turn
 _MEGABYTE = 1 << 20
 _MEMINFO = Path("/proc/meminfo")
@@ -46,6 +48,7 @@ class _Contender:
     calls: list[float] = field(default_factory=list)
     whole: list[float] = field(default_factory=list)
     paced: list[float] = field(default_factory=list)
+    every: int = 1  # takes part in every n-th round: a slow one has fewer turns
     busy: tuple[float, float] = (0.0, 0.0)  # CPU seconds, seconds
     paced_busy: tuple[float, float] = (0.0, 0.0)
     idle: tuple[float, float] = (0.0, 0.0)
@@ -59,7 +62,12 @@ class _Contender:
 
 def steps(count: int, settings: Settings) -> int:
     """How often the progress is told, for `count` candidates."""
-    return count * (settings.rounds + 2)
+    return count * (_rounds_of(settings, count) + 2)
+
+
+def _rounds_of(settings: Settings, count: int) -> int:
+    share = settings.seconds / max(count, 1) * _SHARE
+    return settings.rounds or min(max(round(share / _TURN), _LEAST_TURNS), _MOST_ROUNDS)
 
 
 def measure(
@@ -84,7 +92,7 @@ def measure(
                     contenders[index] = _open(bundle, choice, row, reference)
                 except InferenceError as error:
                     rows[index] = replace(row, reason=error.problem)
-            _rounds(contenders, settings, share, monitor, progress, rows)
+            _rounds(contenders, settings, _rounds_of(settings, len(found)), share, monitor, progress, rows)
         finally:
             for contender in contenders.values():
                 contender.worker.close()
@@ -175,18 +183,24 @@ def _bytes(text: str, key: str) -> int:
 def _rounds(
     contenders: dict[int, _Contender],
     settings: Settings,
+    rounds: int,
     share: float,
     monitor: Monitor,
     progress: Progress,
     rows: dict[int, Row],
 ) -> None:
     """Turns of all, then each at an even rate; the rows of all."""
-    turn = share * _SHARE / settings.rounds
+    turn = share * _SHARE / rounds
     paced = min(max(share * (1 - _SHARE), _PACED[0]), _PACED[1])
-    for number_ in range(settings.rounds):
+    for number_ in range(rounds):
         for index in _order(contenders, number_):
-            progress(f"round {number_ + 1} of {settings.rounds}: {contenders[index].row.name}")
-            _try(contenders, index, rows, lambda one: _turn(one, turn, monitor))
+            progress(f"round {number_ + 1} of {rounds}: {contenders[index].row.name}")
+            if number_ % contenders[index].every == 0:
+                _try(contenders, index, rows, lambda one: _turn(one, turn, monitor))
+            if number_ == 0 and index in contenders:
+                # Eight runs fill a turn; whoever is slower has longer ones, in return for fewer.
+                typical = float(np.median(contenders[index].calls)) * 1e-3
+                contenders[index].every = max(1, min(round(8 * typical / turn), rounds // _LEAST_TURNS))
     for index in list(contenders):
         progress(f"at {settings.rate:g} Hz: {contenders[index].row.name}")
         _try(contenders, index, rows, lambda one: _pace(one, settings.rate, paced))
@@ -215,9 +229,9 @@ def _turn(contender: _Contender, seconds: float, monitor: Monitor) -> None:
     """Runs for about `seconds`: two thirds the backend's call, one third all of `infer`."""
     worker = contender.worker
     _end_idle(contender)
-    warm = worker.times(2)[-1]  # the others have taken the caches
+    warm = worker.times(1)[-1]  # the others have taken the caches
     typical = max(float(np.median(contender.calls)) if contender.calls else warm, 1e-3)
-    count = min(max(int(seconds * 667 / typical), _LEAST_RUNS), _MOST_RUNS)
+    count = min(max(int(seconds * contender.every * 667 / typical), _LEAST_RUNS), _MOST_RUNS)
     mark = monitor.mark()
     before, start = worker.usage().cpu, time.perf_counter()
     contender.calls += worker.times(count)

@@ -22,18 +22,22 @@ were equal to fp32 ONNX Runtime's in this measurement (what `auto` goes by), or 
 nothing."""
 PROVEN = (VERIFIED, EQUAL)
 
+_UNDISTURBED = 0.93
+"""Of a core, for one thread that computes without a pause."""
+
 
 @dataclass(frozen=True, slots=True)
 class Settings:
     """What to measure. Empty tuples: all; threads: () for what the profile gives a pipeline; seconds: of measuring, all
-    candidates together, after they are open; rate: frames a second of the paced part."""
+    candidates together, after they are open; rounds: turns of each, 0 for as many as are worth it; rate: frames a
+    second of the paced part."""
 
     threads: tuple[int, ...] = ()
     backends: tuple[str, ...] = ()
     devices: tuple[str, ...] = ()
     precisions: tuple[str, ...] = ()
     seconds: float = 60.0
-    rounds: int = 6
+    rounds: int = 0
     rate: float = 20.0
 
 
@@ -175,3 +179,14 @@ def _reason(error: InferenceError) -> str:
 def fastest(rows: Sequence[Row]) -> Row | None:
     """The measured row with the least p50 of those that are proven; None where none is."""
     return min((row for row in rows if row.proven), key=lambda row: row.p50_ms or 0.0, default=None)
+
+
+def disturbed(rows: Sequence[Row]) -> str:
+    """Words about other processes that had the processor while this ran; "" where there is no sign of any."""
+    shares = [row.cores for row in rows if row.threads == 1 and row.device == "cpu" and row.cores is not None]
+    if not shares or min(shares) >= _UNDISTURBED:
+        return ""
+    return (
+        f"other processes had the processor too: with one thread, runs one after the other got {min(shares):.2f} to "
+        f"{max(shares):.2f} of a core. Repeat it when the machine is quiet."
+    )

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import os
 import pickle
+import resource
 import subprocess
 import sys
 import time
@@ -31,13 +32,16 @@ SHARE, OFFSET_MS = 1.05, 0.1
 
 _TIMEOUT = 600.0
 _OPENINGS = 2  # where memory happens to lie can change a runtime's time by some percent: both are opened twice
+_ENOUGH = 30  # undisturbed runs, for the others to be left out
 _BLOCK_MS, _BLOCK = 25.0, (2, 20)  # milliseconds, and least and most calls, before it is the other's turn
 
 
 @dataclass(frozen=True, slots=True)
 class Pair:
     """One library. Milliseconds, p50: of the call on the network's input (run), and from an image to detections (infer,
-    None where no loop is written for the model's family). runs, infer_runs: how many of each are behind that.
+    None where no loop is written for the model's family). runs, infer_runs: how many of each are behind that;
+    interrupted: the share of all runs in which another process took the processor. Those are left out where enough
+    others remain.
 
     raw_gap: largest difference of raw outputs, as a share of their range; detections: (engine's, by hand's, how many
     of the engine's have one by hand at IoU 0.9 of the same class); reason: why it was not measured.
@@ -53,6 +57,7 @@ class Pair:
     infer_ms: float | None = None
     infer_by_hand_ms: float | None = None
     infer_runs: int = 0
+    interrupted: float = 0.0
     raw_gap: float | None = None
     detections: tuple[int, int, int] | None = None
     note: str = ""
@@ -146,36 +151,57 @@ def measure(bundle: Bundle, choice: Choice, image: NDArray[np.uint8], seconds: f
 
             detections = _matched(engine.infer(frame), whole(), width, height)
             _turns(infer, (lambda: engine.infer(frame), whole), share)  # noqa: B023 (called now)
+    (ours, by_hands), (ours_whole, by_hands_whole) = _counting(run), _counting(infer)
     return Pair(
         choice.backend,
         version,
         choice.threads,
         variant.path.name,
-        run_ms=run[0].p50(),
-        run_by_hand_ms=run[1].p50(),
-        runs=len(run[0].taken),
-        infer_ms=infer[0].p50(),
-        infer_by_hand_ms=infer[1].p50(),
-        infer_runs=len(infer[0].taken),
+        run_ms=_p50(ours),
+        run_by_hand_ms=_p50(by_hands),
+        runs=len(ours),
+        infer_ms=_p50(ours_whole),
+        infer_by_hand_ms=_p50(by_hands_whole),
+        infer_runs=len(ours_whole),
+        interrupted=float(np.mean([cut for times in (*run, *infer) for cut in times.interrupted])),
         raw_gap=gap,
         detections=detections,
-        note="" if infer[0].taken else f"no loop by hand is written for decoder {bundle.decoder} with this input",
+        note="" if ours_whole else f"no loop by hand is written for decoder {bundle.decoder} with this input",
     )
 
 
 class _Times:
+    """Milliseconds of calls, and whether another process took the processor during each (getrusage(2), involuntary
+    context switches of all threads)."""
+
     def __init__(self) -> None:
-        self.taken: list[float] = []
+        self.all: list[float] = []
+        self.interrupted: list[bool] = []
 
     def run(self, call: Callable[[], object], count: int) -> None:
         clock = time.perf_counter
+        switches = resource.getrusage(resource.RUSAGE_SELF).ru_nivcsw
         for _ in range(count):
             start = clock()
             call()
-            self.taken.append((clock() - start) * 1e3)
+            self.all.append((clock() - start) * 1e3)
+            now = resource.getrusage(resource.RUSAGE_SELF).ru_nivcsw
+            self.interrupted.append(now > switches)
+            switches = now
 
-    def p50(self) -> float | None:
-        return float(np.median(self.taken)) if self.taken else None
+    @property
+    def undisturbed(self) -> list[float]:
+        return [taken for taken, cut in zip(self.all, self.interrupted, strict=True) if not cut]
+
+
+def _counting(pair: tuple[_Times, _Times]) -> list[list[float]]:
+    """The runs of both that count: the undisturbed ones, or all where too few of either are that."""
+    quiet = [times.undisturbed for times in pair]
+    return quiet if min(len(taken) for taken in quiet) >= _ENOUGH else [times.all for times in pair]
+
+
+def _p50(taken: Sequence[float]) -> float | None:
+    return float(np.median(taken)) if taken else None
 
 
 def _turns(times: tuple[_Times, _Times], calls: tuple[Callable[[], object], ...], seconds: float) -> None:
@@ -184,7 +210,7 @@ def _turns(times: tuple[_Times, _Times], calls: tuple[Callable[[], object], ...]
         call()
     trial = _Times()
     trial.run(calls[0], 3)
-    count = int(np.clip(_BLOCK_MS / max(min(trial.taken), 1e-3), *_BLOCK))
+    count = int(np.clip(_BLOCK_MS / max(min(trial.all), 1e-3), *_BLOCK))
     end, turn = time.perf_counter() + seconds, 0
     while time.perf_counter() < end or turn < 2:
         for which in (0, 1) if turn % 2 == 0 else (1, 0):

@@ -19,7 +19,7 @@ DESCRIPTION = (
     "throttling and power."
 )
 
-_QUICK_S, _QUICK_ROUNDS = 6.0, 3
+_QUICK_S = 6.0
 _BY_HAND_S, _BY_HAND_QUICK_S = 10.0, 3.0
 _SIZE = (640, 480)  # of the twin's image, for the comparison by hand
 
@@ -116,7 +116,7 @@ def _measure(arguments: argparse.Namespace) -> Any:
         rate=arguments.rate,
     )
     if arguments.quick:
-        settings = replace(settings, seconds=_QUICK_S, rounds=_QUICK_ROUNDS)
+        settings = replace(settings, seconds=_QUICK_S)
     load = os.getloadavg()[0]  # of others, before the measurement makes its own
     found, out = candidates(bundle, settings, threads, read_records(bundle))
     rows: list[Any] = []
@@ -135,7 +135,7 @@ def _measure(arguments: argparse.Namespace) -> Any:
     shown = {
         "threads": ",".join(str(count) for count in arguments.threads or (threads,)),
         "profile": profile.kind,
-        "measuring": f"{settings.seconds:g} s in {settings.rounds} rounds",
+        "measuring": f"{settings.seconds:g} s in turns",
         "load before": f"{load:.1f}",
     }
     return Study(facts, model_facts(bundle), shown, (*rows, *out), tuple(pairs), auto, tuple(notes))
@@ -148,6 +148,7 @@ def _table(bundle: Any, found: Any, settings: Any) -> tuple[list[Any], list[str]
     from tqdm import tqdm
 
     from edge_vision.benchmarks.backend_runs import measure, steps
+    from edge_vision.benchmarks.backends import disturbed
     from edge_vision.benchmarks.system import Monitor
 
     with Monitor() as monitor, tqdm(total=steps(len(found), settings), unit="step", file=sys.stderr) as bar:
@@ -159,7 +160,8 @@ def _table(bundle: Any, found: Any, settings: Any) -> tuple[list[Any], list[str]
             idle = monitor.since(start).power_w
         rows = measure(bundle, found, settings, monitor, _told(bar))
         notes = [f"power: {', '.join(monitor.headline)}; {idle:.1f} W while idle"] if idle is not None else []
-        return rows, notes + monitor.closed, idle
+        notes += [*monitor.closed, *filter(None, [disturbed(rows)])]
+        return rows, notes, idle
 
 
 def _by_hand(arguments: argparse.Namespace, bundle: Any, found: Any, threads: int) -> list[Any]:

@@ -15,6 +15,7 @@ from edge_vision.benchmarks.backends import (
     Row,
     Settings,
     candidates,
+    disturbed,
     fastest,
     row_from,
 )
@@ -125,3 +126,10 @@ def test_an_error_has_its_remedy_in_the_row(tiny_bundle, monkeypatch) -> None:
     monkeypatch.setattr(onnxruntime_, "devices", refuse)
     _, out = candidates(tiny_bundle, Settings(backends=("onnxruntime",)), 1, ())
     assert out == [Row("onnxruntime", "", "", reason="the driver is not loaded; sudo modprobe it")]
+
+
+def test_other_processes_show_in_what_one_thread_gets() -> None:
+    quiet = [Row("a", "cpu", "fp32", 1, cores=0.99), Row("b", "cpu", "fp32", 2, cores=0.5), Row("c", "gpu", "fp32", 1)]
+    assert disturbed(quiet) == ""
+    assert "0.55 to 0.99 of a core" in disturbed([*quiet, Row("d", "cpu", "fp32", 1, cores=0.55)])
+    assert disturbed([]) == ""
