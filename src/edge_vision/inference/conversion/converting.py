@@ -104,7 +104,9 @@ def convert(
 def _move(source: Path, destination: Path) -> Path:
     """The model's file and the weights beside it, under the name of `destination`."""
     for file in model_files(source):
-        shutil.move(file, destination.with_suffix(file.suffix))
+        target = destination.with_suffix(file.suffix)
+        shutil.move(file, target)
+        target.chmod(0o644)  # one converter writes programs
     return destination
 
 
