@@ -16,7 +16,7 @@ from pathlib import Path
 from edge_vision.inference.conversion import environments
 from edge_vision.inference.conversion.contract import ConversionError, Produced, Progress, Source
 
-NEEDS = "Python 3.12 or 3.13 and, the first time, the network (onnx2tf, 240 MB; for fp16 ai-edge-quantizer, 340 MB)"
+NEEDS = "Python 3.12 or 3.13 and, the first time, the network (onnx2tf, 240 MB; for fp16 ai-edge-quantizer, 290 MB)"
 PRECISIONS = ("fp32", "fp16")
 SUFFIX = ".tflite"
 PLAIN = True
@@ -58,7 +58,7 @@ QUANTIZER = environments.Environment(
         "tqdm==4.67.1",
     ),
     newest=(3, 13),
-    size=340,
+    size=290,
 )
 
 # Weights of convolutions and matrix products as float16, each with a DEQUANTIZE in front of its operator.
