@@ -103,7 +103,7 @@ def test_an_unloadable_library_is_named_by_the_linker(tmp_path: Path) -> None:
 
 
 def test_fp16_asked_of_an_fp32_file_on_the_cpu_is_refused(write_model) -> None:
-    with pytest.raises(BackendError, match="computes an fp32 file in fp32"):
+    with pytest.raises(BackendError, match="computes a file in fp32 as fp32 on cpu, not in fp16"):
         onnxruntime_.open(write_model(TABLES), SessionOptions(precision="fp16"))
 
 

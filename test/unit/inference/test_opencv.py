@@ -99,6 +99,18 @@ def test_a_device_that_this_build_lacks_is_refused_with_those_it_has(repository:
         opencv_.open(_detector(repository), SessionOptions("tpu"))
 
 
+def test_a_precision_that_the_cpu_lacks_is_refused(repository: Path) -> None:
+    if _has("DNN_TARGET_CPU_FP16"):
+        pytest.skip("this build of OpenCV computes in fp16 on the CPU")
+    with pytest.raises(BackendError, match="not in fp16"):
+        opencv_.open(_detector(repository), SessionOptions(precision="fp16"))
+
+
+def _has(target: str) -> bool:
+    number = getattr(cv2.dnn, target, None)
+    return number is not None and number in cv2.dnn.getAvailableTargets(cv2.dnn.DNN_BACKEND_OPENCV)
+
+
 def test_an_operator_that_it_lacks_is_named(write_model: Callable[..., Path]) -> None:
     path = write_model({"unused": np.zeros(1)})
     values = [helper.make_tensor_value_info(name, TensorProto.FLOAT, [1, 4]) for name in ("x", "y")]

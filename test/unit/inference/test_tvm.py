@@ -166,3 +166,5 @@ def test_a_library_that_is_none_is_a_model_error(tmp_path: Path) -> None:
 def test_other_devices_are_refused(small_model: Path) -> None:
     with pytest.raises(BackendError, match="tvm runs on cpu"):
         tvm_.open(small_model, SessionOptions("cuda"))
+    with pytest.raises(BackendError, match="not in fp16"):
+        tvm_.open(small_model, SessionOptions(precision="fp16"))

@@ -28,7 +28,7 @@ from edge_vision.inference.backends.onnxruntime_providers import (
     provider_list,
     why_not_loaded,
 )
-from edge_vision.inference.backends.shapes import output_order, stored_precision
+from edge_vision.inference.backends.shapes import output_order, require_precision
 from edge_vision.inference.errors import BackendError, ModelError
 from edge_vision.inference.onnx_header import TensorSpec
 
@@ -72,9 +72,7 @@ def open(path: Path, options: SessionOptions) -> OnnxRuntimeSession:
     device = parse_device(options.device)
     onnxruntime = _import()
     providers = provider_list(device, options, onnxruntime.get_available_providers())
-    if options.precision == "fp16" and not makes_fp16(device) and stored_precision(path) == "fp32":
-        problem = f"onnxruntime computes an fp32 file in fp32 on {options.device}"
-        raise BackendError(problem, "use precision fp32, or add a file in fp16 to the bundle")
+    require_precision("onnxruntime", path, options, ("fp32", "fp16") if makes_fp16(device) else ("fp32",))
     settings = _settings(onnxruntime, device, options)
     file = os.fspath(path)
     # Its fallback prints, and opens another provider than the one wanted.

@@ -18,7 +18,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from edge_vision.inference.backends import SessionDescription, SessionOptions, missing_package, package_version
-from edge_vision.inference.backends.shapes import filled_specs, output_order
+from edge_vision.inference.backends.shapes import filled_specs, output_order, require_precision
 from edge_vision.inference.errors import BackendError, ModelError
 from edge_vision.inference.onnx_header import TensorSpec, read_onnx_header
 
@@ -30,7 +30,7 @@ REMEDY = "pip install opencv-python-headless"
 _ENGINES = ("ENGINE_NEW", "ENGINE_CLASSIC")
 """OpenCV 5 has two implementations, of which either may be the faster: FastestDet took 13 against 39 ms, the bundled
 detector 14.5 against 9 (one thread). ENGINE_ORT is ONNX Runtime, which is a backend of its own here."""
-_TRIES = 3
+_TRIES = 5
 
 _TARGETS = {
     # device: (backend, target in fp32, target in fp16), names in cv2.dnn
@@ -89,16 +89,14 @@ def open(path: Path, options: SessionOptions) -> OpenCvSession:
     """
     cv2 = _import()
     header = read_onnx_header(path)
-    # A file of int8 is computed as its operators say.
-    precision = options.precision if options.precision in PRECISIONS else "fp32"
-    target = _target(cv2, options.device, precision)
-    if target is None:
-        if _target(cv2, options.device, "fp32"):
-            raise BackendError(f"opencv has no {precision} on {options.device} here", "use precision fp32")
+    plain, half = (_target(cv2, options.device, precision) for precision in ("fp32", "fp16"))
+    if plain is None:
         raise BackendError(
             f"opencv has no device {options.device} here",
             f"use one of {', '.join(devices())}, or a build of OpenCV that has {options.device}",
         )
+    require_precision("opencv", path, options, ("fp32", "fp16") if half else ("fp32",))
+    target = half if half and options.precision == "fp16" else plain
     inputs = filled_specs(header.inputs, options.input_shapes)
     with _quiet(cv2):
         networks = _read(cv2, path, target)
@@ -117,10 +115,23 @@ def open(path: Path, options: SessionOptions) -> OpenCvSession:
                 sessions.append(session)
         if not sessions:
             raise _cannot(cv2, path, "run", problem) from problem
-        return min(sessions, key=lambda session: session.trial)
+        return _fastest(sessions)
     except Exception:
         threads.give_back()
         raise
+
+
+def _fastest(sessions: list[OpenCvSession]) -> OpenCvSession:
+    """The one with the shortest run of a few, in turns; the first where the sizes are not known."""
+    if len(sessions) == 1 or sessions[0].sample is None:
+        return sessions[0]
+    shortest = dict.fromkeys(range(len(sessions)), float("inf"))
+    for _ in range(_TRIES):
+        for index, session in enumerate(sessions):
+            start = time.perf_counter()
+            session.run(session.sample or ())
+            shortest[index] = min(shortest[index], time.perf_counter() - start)
+    return sessions[min(shortest, key=shortest.__getitem__)]
 
 
 def _read(cv2: Any, path: Path, target: tuple[int, int]) -> list[Any]:
@@ -221,29 +232,23 @@ class OpenCvSession:
         self.outputs = tuple(outputs[i] for i in output_order([spec.name for spec in outputs], options.outputs))
         self.names = [spec.name for spec in self.outputs]
         self.given = [spec.name for spec in inputs] if len(inputs) > 1 else [""]
-        self.trial = 0.0
-        """Seconds of the fastest of a few runs at opening."""
+        self.sample: list[NDArray] | None = None
+        """What the session was tried with."""
 
     def prepare(self) -> None:
-        """Runs a few times where the shapes are known: to find the names of the outputs, and how long it takes."""
+        """Runs once where the shapes are known: to find the names of the outputs, and whether it can be run."""
         if any(None in spec.shape for spec in self.inputs):
             return
-        zeros = [np.zeros([size or 1 for size in spec.shape], spec.dtype) for spec in self.inputs]
+        self.sample = [np.zeros([size or 1 for size in spec.shape], spec.dtype) for spec in self.inputs]
         try:
-            self.run(zeros)
+            self.run(self.sample)
         except self.cv2.error:
             # Before OpenCV 4.7 some outputs have the name of their operator alone.
             names = list(self.network.getUnconnectedOutLayersNames())
             if self.options.outputs or len(names) != len(self.names):
                 raise
             self.names = names
-            self.run(zeros)
-        times = []
-        for _ in range(_TRIES):
-            start = time.perf_counter()
-            self.run(zeros)
-            times.append(time.perf_counter() - start)
-        self.trial = min(times)
+            self.run(self.sample)
 
     def run(self, inputs: Sequence[NDArray]) -> list[NDArray]:
         for name, array in zip(self.given, inputs, strict=True):

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
+from edge_vision.inference.backends import SessionOptions
 from edge_vision.inference.errors import BackendError
 from edge_vision.inference.onnx_header import TensorSpec, _fields
 
@@ -58,6 +59,20 @@ def stored_precision(path: Path) -> str:
     except (OSError, ValueError):
         return ""
     return "fp16" if half > full else "fp32"
+
+
+def require_precision(backend: str, path: Path, options: SessionOptions, makes: Sequence[str] = ()) -> None:
+    """Raises BackendError where the precision asked for is neither that of the file nor one that the backend `makes` of
+    an fp32 one."""
+    if options.precision in makes:
+        return
+    stored = stored_precision(path)
+    if stored in ("", options.precision):
+        return
+    raise BackendError(
+        f"{backend} computes a file in {stored} as {stored} on {options.device}, not in {options.precision}",
+        f"use precision {stored}, or add a file in {options.precision} to the bundle",
+    )
 
 
 _QUANTISED = ("QuantizeLinear", "QLinearConv", "ConvInteger", "DynamicQuantizeLinear")

@@ -18,7 +18,7 @@ from numpy.typing import NDArray
 
 from edge_vision.inference.backends import SessionDescription, SessionOptions, missing_package, package_version
 from edge_vision.inference.backends.engine_cache import cache_entry, engine_folder
-from edge_vision.inference.backends.shapes import output_order
+from edge_vision.inference.backends.shapes import output_order, require_precision
 from edge_vision.inference.errors import BackendError, ModelError
 from edge_vision.inference.onnx_header import TensorSpec
 
@@ -60,6 +60,7 @@ def open(path: Path, options: SessionOptions) -> TvmSession:
         except _UNUSABLE as error:
             problem = f"this is no library that tvm {version()} can run: {_last_line(error)}"
             raise ModelError(path, problem, "compile it again on this machine, or use the .onnx") from error
+    require_precision("tvm", path, options, ("fp32",))
     facts = {"backend": "tvm", "format": "4", "version": version(), "target": json.dumps(host_target(tvm))}
     facts["shapes"] = json.dumps({name: list(shape) for name, shape in sorted(options.input_shapes.items())})
     entry = cache_entry(engine_folder(options, "tvm"), path, ".so", facts)
