@@ -25,7 +25,7 @@ from edge_vision.inference.onnx_header import TensorSpec
 FORMATS = (".pt2", ".pte", ".torchscript")
 PRECISIONS = ("fp32",)
 NEEDS = "the Python package torch; for .pte executorch too"
-REMEDY = "pip install torch --index-url https://download.pytorch.org/whl/cpu"
+REMEDY = "pip install torch"
 
 Call = Callable[[Sequence[Any]], Any]
 
