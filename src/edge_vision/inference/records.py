@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import json
 import os
+import platform
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
@@ -25,7 +26,7 @@ class Record:
     """One variant on one backend, against fp32 ONNX Runtime.
 
     sha256: of the variant's file; precision: asked of the backend; passed: within `tolerance`; problem: what was out of
-    it, or why it did not run; measured: the figures.
+    it, or why it did not run; measured: the figures; machine: the kind of processor, whose arithmetic it is.
     """
 
     backend: str
@@ -38,6 +39,12 @@ class Record:
     problem: str = ""
     tolerance: Mapping[str, float] = field(default_factory=dict)
     measured: Mapping[str, Any] = field(default_factory=dict)
+    machine: str = field(default_factory=platform.machine)
+
+    @property
+    def key(self) -> tuple[str, ...]:
+        """What there is one record of."""
+        return self.backend, self.device, self.precision, self.file, self.machine
 
 
 def records_path(bundle: Bundle) -> Path:
@@ -52,23 +59,29 @@ def _in_cache(bundle: Bundle) -> Path:
 
 
 def read_records(bundle: Bundle) -> tuple[Record, ...]:
-    """The records of a bundle, () where there are none. Raises ModelError for a file that is not right."""
-    path = records_path(bundle)
-    if not path.is_file():
-        path = _in_cache(bundle)
-        if not path.is_file():
-            return ()
+    """The records of a bundle, () where there are none; those in the cache are the newer ones, for they are written
+    where the model's folder cannot be. Raises ModelError for a file that is not right."""
+    found: dict[tuple[str, ...], Record] = {}
+    for path in (records_path(bundle), _in_cache(bundle)):
+        found |= {record.key: record for record in _read(path)}
+    return tuple(found.values())
+
+
+def _read(path: Path) -> tuple[Record, ...]:
     try:
         content = json.loads(path.read_text(encoding="utf-8"))
         if content["format"] != FORMAT:
             raise ValueError(f"format {content['format']}")
         return tuple(Record(**entry) for entry in content["records"])
+    except OSError:
+        return ()
     except (ValueError, KeyError, TypeError) as error:
         raise ModelError(path, f"is no verification record: {error}", "run `edge_vision verify` again") from error
 
 
 def write_records(bundle: Bundle, records: Sequence[Record]) -> Path:
-    """Write the records beside the model, or into the cache where that cannot be written; the path they went to."""
+    """Write the records, all there are to be, beside the model, or into the cache where that cannot be written; the
+    path they went to."""
     text = json.dumps({"format": FORMAT, "records": [asdict(record) for record in records]}, indent=1) + "\n"
     path = records_path(bundle)
     try:
@@ -76,6 +89,8 @@ def write_records(bundle: Bundle, records: Sequence[Record]) -> Path:
     except OSError:
         path = _in_cache(bundle)
         _replace(path, text)
+    else:
+        _in_cache(bundle).unlink(missing_ok=True)  # older than what was written
     return path
 
 
@@ -89,14 +104,10 @@ def _replace(path: Path, text: str) -> None:
 def find_record(
     records: Sequence[Record], variant: Variant, backend: str, device: str, precision: str
 ) -> Record | None:
-    """The record of this file as it is now on this backend, device and precision; None where there is none."""
-    for record in records:
-        same = (record.backend, record.device, record.precision, record.file) == (
-            backend,
-            device,
-            precision,
-            variant.path.name,
-        )
-        if same and record.sha256 == (variant.sha256 or model_sha256(variant.path)):
-            return record
-    return None
+    """The record of this file as it is now on this backend, device and precision of this kind of processor; None where
+    there is none."""
+    key = (backend, device, precision, variant.path.name, platform.machine())
+    found = next((record for record in records if record.key == key), None)
+    if found is None or found.sha256 != (variant.sha256 or model_sha256(variant.path)):
+        return None
+    return found

@@ -13,7 +13,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from typing import TypeVar
 
-from edge_vision.inference.backends import precisions_on
+from edge_vision.inference.backends import backend, precisions_on
 from edge_vision.inference.bundle import Bundle, Variant
 from edge_vision.inference.errors import BackendError, InferenceError, ModelError
 from edge_vision.inference.hardware import Hardware
@@ -140,10 +140,14 @@ def _doubt(choice: Choice, records: Sequence[Record], wish: Wish) -> InferenceEr
         if wish.backend != AUTO and wish.precision != AUTO:
             return None
         return BackendError(f"failed its verification: {record.problem}", "name backend and precision to run it anyway")
-    if record is None and choice.precision != "fp32" and wish.precision == AUTO:
-        if wish.backend != AUTO and _only(choice.variant):
-            return None
+    if choice.precision == "fp32" or wish.precision != AUTO or (wish.backend != AUTO and _only(choice.variant)):
+        return None
+    if record is None:
         return _UNVERIFIED
+    version = backend(choice.backend).version()
+    if not record.runtime_version.startswith(version):  # another version may round otherwise
+        problem = f"verified with {choice.backend} {record.runtime_version}, and this is {version}"
+        return BackendError(problem, "run `edge_vision verify` again")
     return None
 
 

@@ -250,10 +250,6 @@ def merge(bundle: Bundle, records: Sequence[Record]) -> list[Record]:
     except ModelError:
         before = ()  # not readable: written anew
     sums = {variant.path.name: variant.sha256 or model_sha256(variant.path) for variant in bundle.variants}
-    new = {_key(record) for record in records}
-    kept = [record for record in before if _key(record) not in new and sums.get(record.file) == record.sha256]
+    new = {record.key for record in records}
+    kept = [record for record in before if record.key not in new and sums.get(record.file) == record.sha256]
     return [*records, *kept]
-
-
-def _key(record: Record) -> tuple[str, str, str, str]:
-    return record.backend, record.device, record.precision, record.file

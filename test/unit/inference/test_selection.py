@@ -88,13 +88,18 @@ def test_other_precisions_need_a_record(parts: Bundle, two_profiles: Path) -> No
     assert names(parts, replace(wish, precision="bf16"))[0] == ["openvino cpu bf16"]
 
     sha = model_sha256(parts.variants[0].path)
-    record = Record("openvino", "cpu", "bf16", "model.onnx", sha, "1", passed=True)
+    record = Record("openvino", "cpu", "bf16", "model.onnx", sha, backend("openvino").version(), passed=True)
     write_records(parts, [record])
     assert names(parts, wish)[0] == ["onnxruntime cpu fp32", "openvino cpu fp32", "openvino cpu bf16"]
     write_records(parts, [replace(record, passed=False, problem="matched 90 % of the boxes")])
     found, out = names(parts, wish)
     assert found == ["onnxruntime cpu fp32", "openvino cpu fp32"]
     assert out == {"openvino cpu bf16 (model.onnx)": "failed its verification: matched 90 % of the boxes"}
+    write_records(parts, [replace(record, runtime_version="2019.1")])
+    assert names(parts, wish)[1]["openvino cpu bf16 (model.onnx)"].startswith("verified with openvino 2019.1, and this")
+    write_records(parts, [replace(record, machine="riscv64")])
+    assert names(parts, wish)[1]["openvino cpu bf16 (model.onnx)"] == "not verified"
+    write_records(parts, [replace(record, passed=False, problem="matched 90 % of the boxes")])
     # The precision alone is still a choice by itself of the backend; both named is the user's word.
     assert names(parts, replace(wish, precision="bf16"))[0] == []
     assert names(parts, replace(wish, precision="bf16", backend="openvino"))[0] == ["openvino cpu bf16"]

@@ -5,7 +5,8 @@ A backend is one module of this folder with
 * `FORMATS`: the file suffixes that it opens, the native one first; `PRECISIONS`: those that it makes of an fp32 file by
   itself, and where not every device can, `precisions_on(device)`;
 * `NEEDS`: what must be there, for people; `REMEDY`: the command that installs it;
-* `available()`: None where it can be used, otherwise why not; `version()`; `devices()`: device names it has here, `cpu` or
+* `available()`: None where it can be used, otherwise why not; `version()`; `devices()`: device names it has here, `cpu`
+or
   the best first; where they cannot be listed it raises BackendError;
 * `open(path, options)`: a `Session` on a model file.
 
@@ -38,9 +39,10 @@ BACKENDS: Mapping[str, str] = {
 class SessionOptions:
     """How to open a model.
 
-    device: `cpu` or one of `devices()`; precision: of the arithmetic; threads: at least 1. input_shapes: by input name (or
-    "" for the only one), for files that leave sizes open or do not tell them; outputs: the names to read, in this order, ()
-    for all as the file has them. cache: where to keep what is compiled for this machine; None for `cache_directory()`.
+    device: `cpu` or one of `devices()`; precision: of the arithmetic; threads: at least 1. input_shapes: by input name
+    (or "" for the only one), for files that leave sizes open or do not tell them; outputs: the names to read, in this
+    order, () for all as the file has them. cache: where to keep what is compiled for this machine; None for
+    `cache_directory()`.
     """
 
     device: str = "cpu"
@@ -65,8 +67,8 @@ class SessionDescription:
 class Session(Protocol):
     """A model opened by a backend.
 
-    The specs' shapes are those of the tensors that `run` takes and gives; a dimension that is not known is None, and a shape
-    that is not known at all is ().
+    The specs' shapes are those of the tensors that `run` takes and gives; a dimension that is not known is None, and a
+    shape that is not known at all is ().
     """
 
     inputs: tuple[TensorSpec, ...]

@@ -24,7 +24,7 @@ TARGETS: Mapping[str, str] = {
 }
 """Converter modules by the backend that they convert for."""
 
-TOLERANCES: Mapping[str, float] = {"fp32": 1e-3, "fp16": 2e-2}
+TOLERANCES: Mapping[str, float] = {"fp32": 1e-3, "fp16": 5e-2}
 """Greatest raw error of a converted file that is accepted: max |result - reference| over the range of the reference,
 for every output, the reference being ONNX Runtime in fp32 on the same input."""
 
