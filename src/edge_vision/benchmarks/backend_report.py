@@ -97,7 +97,9 @@ def by_hand_table(pairs: Sequence[Pair]) -> Table:
             figures = [number(ours, 3), number(hand, 3), number(ours / hand, 3), f"{ours - hand:+.3f}"]
             limit = number(hand * SHARE + OFFSET_MS, 3)
             name = f"{pair.backend} {pair.version}"
-            rows.append([name, str(pair.threads), what, *figures, limit, "yes" if kept else "NO"])
+            rows.append(
+                [name, str(pair.threads), what, *figures, limit, "busy" if kept is None else "yes" if kept else "NO"]
+            )
     return heads, rows
 
 
@@ -173,7 +175,8 @@ def pair_notes(pairs: Sequence[Pair]) -> list[str]:
             continue
         said = [f"{pair.runs} + {pair.infer_runs} runs each"]
         if pair.interrupted > 0.05:
-            said.append(f"others had the processor in {pair.interrupted:.0%} of all")
+            left = "; too few are left to say anything, repeat it" if pair.busy else ", which are left out"
+            said.append(f"others had the processor in {pair.interrupted:.0%} of all{left}")
         if pair.raw_gap is not None:
             said.append(f"raw outputs differ by {pair.raw_gap:.0e} of their range")
         if pair.detections:
@@ -188,9 +191,10 @@ def auto_line(study: Study) -> str:
     assert auto is not None
     if auto.ratio is None:
         return f"auto {'picks ' + auto.picked if auto.picked else 'picks nothing'}: {auto.problem}"
+    alone = ", the two measured again alone" if auto.alone else ""
     return (
         f"auto picks {auto.picked}: p50 {number(auto.p50_ms)} ms, {auto.ratio:.2f} times the fastest proven "
-        f"({auto.fastest}, {number(auto.fastest_ms)} ms). {auto.why}"
+        f"({auto.fastest}, {number(auto.fastest_ms)} ms{alone}). {auto.why}"
     )
 
 

@@ -46,7 +46,8 @@ class Study:
             ):
                 if ours is not None and by_hand is not None:
                     limit = round(by_hand * SHARE + OFFSET_MS, 3)
-                    found.append(Check(f"{pair.backend}: engine's {what}, p50", ours, limit, " ms"))
+                    value = math.nan if pair.busy else ours  # not known is not kept
+                    found.append(Check(f"{pair.backend}: engine's {what}, p50", value, limit, " ms"))
         if self.auto is not None:
             ratio = self.auto.ratio
             found.append(Check("auto, times the fastest proven", math.nan if ratio is None else ratio, LIMIT))
@@ -120,7 +121,7 @@ def read_study(path: Path) -> Study:
         if content["format"] != FORMAT:
             raise ValueError(f"it is of format {content['format']}, this version reads {FORMAT}")
         auto = content.get("auto")
-        kept = ("picked", "why", "p50_ms", "fastest", "fastest_ms", "problem")
+        kept = ("picked", "why", "p50_ms", "fastest", "fastest_ms", "problem", "alone")
         return Study(
             machine={"name": path.stem, **content["machine"]},
             model=content["model"],

@@ -150,7 +150,7 @@ def candidates(
         for device in wanted:
             counts = (settings.threads or (threads,)) if device == "cpu" else (settings.threads or (threads,))[-1:]
             for precision in settings.precisions or PRECISIONS:
-                variant = next(of_precision(variants, precision, module), None)
+                variant = next(of_precision(variants, precision, module, device), None)
                 if variant is None:
                     continue
                 record = find_record(records, variant, name, device, precision)

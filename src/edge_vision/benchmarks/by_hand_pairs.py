@@ -33,6 +33,7 @@ SHARE, OFFSET_MS = 1.05, 0.1
 _TIMEOUT = 600.0
 _OPENINGS = 2  # where memory happens to lie can change a runtime's time by some percent: both are opened twice
 _ENOUGH = 30  # undisturbed runs, for the others to be left out
+_PATIENCE = 3  # times the seconds given, more, while there are too few of those
 _BLOCK_MS, _BLOCK = 25.0, (2, 20)  # milliseconds, and least and most calls, before it is the other's turn
 
 
@@ -40,8 +41,8 @@ _BLOCK_MS, _BLOCK = 25.0, (2, 20)  # milliseconds, and least and most calls, bef
 class Pair:
     """One library. Milliseconds, p50: of the call on the network's input (run), and from an image to detections (infer,
     None where no loop is written for the model's family). runs, infer_runs: how many of each are behind that;
-    interrupted: the share of all runs in which another process took the processor. Those are left out where enough
-    others remain.
+    interrupted: the share of all runs in which another process took the processor;
+    those are left out, and where too few others remain nothing can be said (busy).
 
     raw_gap: largest difference of raw outputs, as a share of their range; detections: (engine's, by hand's, how many
     of the engine's have one by hand at IoU 0.9 of the same class); reason: why it was not measured.
@@ -58,6 +59,7 @@ class Pair:
     infer_by_hand_ms: float | None = None
     infer_runs: int = 0
     interrupted: float = 0.0
+    busy: bool = False
     raw_gap: float | None = None
     detections: tuple[int, int, int] | None = None
     note: str = ""
@@ -65,11 +67,11 @@ class Pair:
 
     @property
     def run_within(self) -> bool | None:
-        return within(self.run_ms, self.run_by_hand_ms)
+        return None if self.busy else within(self.run_ms, self.run_by_hand_ms)
 
     @property
     def infer_within(self) -> bool | None:
-        return within(self.infer_ms, self.infer_by_hand_ms)
+        return None if self.busy else within(self.infer_ms, self.infer_by_hand_ms)
 
 
 def within(ours: float | None, by_hand: float | None) -> bool | None:
@@ -164,6 +166,7 @@ def measure(bundle: Bundle, choice: Choice, image: NDArray[np.uint8], seconds: f
         infer_by_hand_ms=_p50(by_hands_whole),
         infer_runs=len(ours_whole),
         interrupted=float(np.mean([cut for times in (*run, *infer) for cut in times.interrupted])),
+        busy=not (_decided(run) and _decided(infer)),
         raw_gap=gap,
         detections=detections,
         note="" if ours_whole else f"no loop by hand is written for decoder {bundle.decoder} with this input",
@@ -194,10 +197,15 @@ class _Times:
         return [taken for taken, cut in zip(self.all, self.interrupted, strict=True) if not cut]
 
 
+def _decided(pair: tuple[_Times, _Times]) -> bool:
+    """Whether there are enough undisturbed runs, or hardly any that were disturbed."""
+    quiet = min(len(times.undisturbed) for times in pair)
+    return quiet >= min(_ENOUGH, 0.7 * min(len(times.all) for times in pair))
+
+
 def _counting(pair: tuple[_Times, _Times]) -> list[list[float]]:
     """The runs of both that count: the undisturbed ones, or all where too few of either are that."""
-    quiet = [times.undisturbed for times in pair]
-    return quiet if min(len(taken) for taken in quiet) >= _ENOUGH else [times.all for times in pair]
+    return [times.undisturbed if _decided(pair) else times.all for times in pair]
 
 
 def _p50(taken: Sequence[float]) -> float | None:
@@ -212,7 +220,8 @@ def _turns(times: tuple[_Times, _Times], calls: tuple[Callable[[], object], ...]
     trial.run(calls[0], 3)
     count = int(np.clip(_BLOCK_MS / max(min(trial.all), 1e-3), *_BLOCK))
     end, turn = time.perf_counter() + seconds, 0
-    while time.perf_counter() < end or turn < 2:
+    latest = end + _PATIENCE * seconds
+    while turn < 2 or (now := time.perf_counter()) < end or (now < latest and not _decided(times)):
         for which in (0, 1) if turn % 2 == 0 else (1, 0):
             times[which].run(calls[which], count)
         turn += 1

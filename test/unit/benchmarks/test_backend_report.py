@@ -52,7 +52,7 @@ def study(name: str = "box <1>", factor: float = 1.0, **machine) -> Study:
             Row("litert", "", "", reason="reads .tflite; the model has <model.onnx>"),
         ),
         (
-            Pair("onnxruntime", "1.2", 1, "model.onnx", 5.05, 5.0, 300, 6.5, 6.0, 200, 0.2, 0.0, (6, 6, 6)),
+            Pair("onnxruntime", "1.2", 1, "model.onnx", 5.05, 5.0, 300, 6.5, 6.0, 200, 0.2, False, 0.0, (6, 6, 6)),
             Pair("tvm", reason="it is not installed"),
         ),
         Auto("openvino cpu fp32 x1", "fastest of 3", 4.0 * factor, "openvino cpu fp32 x1", 4.0 * factor),
@@ -96,6 +96,9 @@ def test_columns_of_what_no_row_tells_are_left_out() -> None:
 def test_limits_are_checked_and_what_is_not_known_is_not_kept() -> None:
     found = study()
     assert [check.name for check in found.missed] == ["onnxruntime: engine's infer, p50"]
+    busy = replace(found, pairs=(replace(found.pairs[0], busy=True),))
+    assert len(busy.missed) == 2
+    assert [cells[-1] for cells in backend_report.by_hand_table(busy.pairs)[1]] == ["busy", "busy"]
     unknown = replace(found, auto=Auto("x", problem="not measured"), pairs=())
     assert math.isnan(unknown.missed[0].value)
 

@@ -80,12 +80,22 @@ def test_auto_is_looked_up_among_the_rows(tiny_bundle, tmp_path, monkeypatch) ->
     monkeypatch.setenv("EDGE_VISION_TUNING", "off")  # the first of the profile, without measuring
     monkeypatch.setenv("EDGE_VISION_CACHE", str(tmp_path))
     found, _ = candidates(tiny_bundle, replace(SHORT, backends=("onnxruntime", "openvino")), 1, ())
-    rows = [replace(row, p50_ms=float(2 - index), proof=EQUAL) for index, (_, row) in enumerate(found)]
+    rows = [replace(row, p50_ms=1.0, proof=EQUAL) for _, row in found]
     auto = check_auto(tiny_bundle, rows, "cpu", 1)
-    picked = next(row for row in rows if row.name == auto.picked)
-    assert auto.p50_ms == picked.p50_ms
-    assert auto.ratio == pytest.approx(picked.p50_ms / min(row.p50_ms for row in rows))
-    assert auto.passed is (auto.ratio <= 1.1)
+    assert (auto.ratio, auto.passed, auto.alone) == (1.0, True, False)
+    # Slower than the other one in the table: the two are measured again, which decides.
+    rows = [replace(row, p50_ms=2.0) if row.name == auto.picked else row for row in rows]
+    slow = check_auto(tiny_bundle, rows, "cpu", 1)
+    assert (slow.ratio, slow.passed, slow.alone) == (2.0, False, False)
+    told: list[str] = []
+
+    def again(two):
+        told.extend(row.name for row in two)
+        return [replace(row, p50_ms=3.0) for row in two]
+
+    once_more = check_auto(tiny_bundle, rows, "cpu", 1, again)
+    assert (once_more.ratio, once_more.passed, once_more.alone) == (1.0, True, True)
+    assert told == [slow.picked, slow.fastest]
     unproven = check_auto(tiny_bundle, [replace(row, proof=FAILED) for row in rows], "cpu", 1)
     assert unproven.ratio is None
     assert not unproven.passed
