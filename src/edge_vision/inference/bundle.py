@@ -24,7 +24,7 @@ from edge_vision.inference.schema import REQUIRED, Section, read_yaml
 FORMAT = 1
 TASKS = ("detect",)
 PRECISIONS = ("fp32", "fp16", "bf16", "int8")
-MODEL_SUFFIXES = (".onnx", ".ort", ".xml", ".tflite", ".param", ".engine", ".plan", ".pt2", ".pte")
+MODEL_SUFFIXES = (".onnx", ".ort", ".xml", ".tflite", ".param", ".engine", ".plan", ".pt2", ".pte", ".torchscript")
 """Files that hold a model by themselves; `.param` and `.xml` have their weights in a `.bin` beside them."""
 
 

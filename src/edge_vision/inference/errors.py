@@ -13,7 +13,7 @@ class InferenceError(Exception):
         self.remedy = remedy
         self.where = where
         message = f"{where}: {problem}" if where else problem
-        super().__init__(f"{message}. {remedy[:1].upper()}{remedy[1:]}." if remedy else message)
+        super().__init__(f"{message}. {_sentence(remedy)}." if remedy else message)
 
 
 class ModelError(InferenceError):
@@ -27,3 +27,8 @@ class ModelError(InferenceError):
 
 class BackendError(InferenceError):
     """A runtime is not installed, cannot open a model, or failed while running it."""
+
+
+def _sentence(remedy: str) -> str:
+    """With a capital, but for a command, which has to be typed as it is."""
+    return remedy if remedy.startswith(("pip ", "sudo ")) else remedy[:1].upper() + remedy[1:]

@@ -17,12 +17,15 @@ PRECISIONS = ("fp32", "fp16", "bf16", "int8")
 
 KNOWN_DEVICES: Mapping[str, tuple[str, ...]] = {
     # ONNX Runtime's execution providers by their short names.
-    "onnxruntime": ("cpu", "cuda", "tensorrt", "openvino", "coreml", "xnnpack", "qnn"),
-    "openvino": ("cpu", "gpu", "npu", "auto"),
+    "onnxruntime": (
+        *("cpu", "cuda", "tensorrt", "tensorrt_rtx", "openvino", "coreml", "xnnpack", "qnn"),
+        *("dml", "migraphx", "rocm", "webgpu", "cann", "acl", "dnnl"),
+    ),
+    "openvino": ("cpu", "gpu", "npu", "auto", "hetero"),
     "tensorrt": ("cuda",),
     "litert": ("cpu", "edgetpu"),
     "ncnn": ("cpu",),
-    "opencv": ("cpu",),
+    "opencv": ("cpu", "opencl", "cuda", "vulkan", "npu"),
     "tvm": ("cpu",),
     "torch": ("cpu",),
 }

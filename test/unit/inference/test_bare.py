@@ -79,7 +79,7 @@ def test_outputs_that_a_converter_has_turned_are_not_read_as_another_family(writ
 def test_a_format_that_nothing_here_reads_says_what_to_install(write_ir, monkeypatch: pytest.MonkeyPatch) -> None:
     path = write_ir({"output0": yolov8_output()})
     monkeypatch.setattr(backend("openvino"), "available", lambda: "the Python package openvino is not installed")
-    with pytest.raises(BackendError, match=r"\.xml is read by openvino.*pip install openvino|Pip install openvino"):
+    with pytest.raises(BackendError, match=r"\.xml is read by openvino.*pip install openvino|pip install openvino"):
         bare_bundle(path, None, {})
 
 

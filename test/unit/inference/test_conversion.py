@@ -212,7 +212,7 @@ def test_what_cannot_be_asked_for_is_refused(parts: Path, monkeypatch: pytest.Mo
         convert(bundle, "litert", "int8")
     monkeypatch.setattr(backend("ncnn"), "available", lambda: "it is not installed")
     if ncnn.available() is None:
-        with pytest.raises(BackendError, match=r"backend ncnn cannot be used: it is not installed\. Pip install ncnn"):
+        with pytest.raises(BackendError, match=r"backend ncnn cannot be used: it is not installed\. pip install ncnn"):
             convert(bundle, "ncnn")
     (parts / "model.yaml").write_text(
         (parts / "model.yaml").read_text().replace("onnxruntime,", "onnxruntime, precision: fp16,")

@@ -74,7 +74,7 @@ def test_what_is_asked_for_by_name_is_taken_or_refused(parts: Bundle, without) -
     reason = Engine.load(parts, backend="onnxruntime", threads=2).description.reason
     assert reason == "asked for (backend onnxruntime); the only candidate"
     without("onnxruntime")
-    with pytest.raises(BackendError, match=r"onnxruntime is not installed\. Pip install onnxruntime"):
+    with pytest.raises(BackendError, match=r"onnxruntime is not installed\. pip install onnxruntime"):
         Engine.load(parts, backend="onnxruntime")
 
 

@@ -22,8 +22,11 @@ OBJECTS: tuple[Object, ...] = (
 )
 
 
-def write_detector(path: Path, objects: Sequence[Object] = OBJECTS) -> None:
-    """An ONNX file for 96x64 float images whose YOLOX rows (decoded, 3 classes) are always these objects."""
+def write_detector(path: Path, objects: Sequence[Object] = OBJECTS, quantised: bool = False) -> None:
+    """An ONNX file for 96x64 float images whose YOLOX rows (decoded, 3 classes) are always these objects.
+
+    quantised: with a pair of QuantizeLinear and DequantizeLinear in it.
+    """
     rows = [
         [(x + 0.5) * stride, (y + 0.5) * stride, stride, stride, 0.0, 0.5, 0.5, 0.5]
         for stride, columns, lines in ((8, 12, 8), (16, 6, 4), (32, 3, 2))
@@ -41,6 +44,14 @@ def write_detector(path: Path, objects: Sequence[Object] = OBJECTS) -> None:
         helper.make_node("Mul", ["mean", "zero"], ["nothing"]),
         helper.make_node("Add", ["table", "nothing"], ["boxes"]),
     ]
+    if quantised:
+        tables += [
+            numpy_helper.from_array(np.float32(1 / 255), "scale"),
+            numpy_helper.from_array(np.uint8(0), "origin"),
+        ]
+        pair = (("QuantizeLinear", "mean", "small"), ("DequantizeLinear", "small", "again"))
+        nodes[1:1] = [helper.make_node(kind, [a, "scale", "origin"], [b]) for kind, a, b in pair]
+        nodes[3].input[0] = "again"
     image = helper.make_tensor_value_info("images", TensorProto.FLOAT, (1, 3, 64, 96))
     result = helper.make_tensor_value_info("boxes", TensorProto.FLOAT, (1, len(rows), 8))
     graph = helper.make_graph(nodes, "test", [image], [result], tables)

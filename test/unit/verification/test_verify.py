@@ -41,12 +41,12 @@ def mixed(
     objects: tuple,
     pictures: Path,
 ) -> tuple[Path, Report]:
-    """A bundle of the model, a `moved.onnx` whose first box lies 4 px to the right with one box too many, called int8,
+    """A bundle of the model, a `moved.onnx` whose first box lies 4 px to the right with one box too many, quantised,
     and a `broken.xml`; verified."""
     folder = tmp_path_factory.mktemp("models") / "mixed"
     folder.mkdir()
     moved = [(objects[0][0] + 4, *objects[0][1:]), *objects[1:], (20.0, 44.0, 16.0, 16.0, 0.7, 1)]
-    make_detector(folder / "moved.onnx", moved)
+    make_detector(folder / "moved.onnx", moved, quantised=True)
     (folder / "broken.xml").write_text("<net name='none'/>", encoding="utf-8")
     make_bundle(folder, MIXED, BROKEN)
     told: list[tuple[str, int, int]] = []

@@ -193,8 +193,9 @@ def check(target: str, precision: str, produced: Produced, prepared: Prepared) -
     Raises ConversionError where it cannot be opened or run, or differs by more than the tolerance.
     """
     spec = produced.spec
-    options = SessionOptions(precision=precision, input_shapes={spec.name: spec.shape, "": spec.shape})
+    shapes = {spec.name: spec.shape, "": spec.shape}
     try:
+        options = SessionOptions(backend(target).devices()[0], precision, input_shapes=shapes)
         session = backend(target).open(produced.path, options)
     except (ModelError, BackendError) as error:
         problem = f"the result cannot be opened by {target}: {error.problem}"
