@@ -32,7 +32,7 @@ KNOWN_DEVICES: Mapping[str, tuple[str, ...]] = {
 """What a profile may name: backend -> devices. One of several is counted from 0: `cuda:1`, OpenVINO's `gpu.1`,
 `edgetpu:usb:1`."""
 
-_NUMBER = re.compile(r"[:.](?:(?:usb|pci):)?\d+$")
+_NUMBER = re.compile(r"[:.](?:(?:usb|pci):)?\d+$|(?<=openvino):(?:gpu|npu)(?:\.\d+)?$")
 
 
 @dataclass(frozen=True, slots=True)

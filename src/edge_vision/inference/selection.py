@@ -82,6 +82,7 @@ def candidates(
     for candidate in _named(wish, profile):
         try:
             module = require(candidate.backend)
+            makes = precisions_on(module, candidate.device)
             variants = readable(bundle, candidate.backend, module)
             if not variants:
                 files = ", ".join(variant.path.name for variant in bundle.variants)
@@ -99,9 +100,7 @@ def candidates(
                 found.append(Choice(candidate.backend, candidate.device, precision, threads, variant))
                 break
         if not found and explicit:
-            there = ", ".join(
-                sorted({variant.precision for variant in variants} | set(precisions_on(module, candidate.device)))
-            )
+            there = ", ".join(sorted({variant.precision for variant in variants} | set(makes)))
             problem = f"no file for precision {wish.precision} on backend {candidate.backend}"
             refused.append(
                 (str(candidate), ModelError(bundle.file, problem, f"choose one of {there}, or auto", "variants"))

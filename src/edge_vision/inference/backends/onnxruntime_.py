@@ -63,6 +63,11 @@ def _import() -> Any:
     return onnxruntime
 
 
+def precisions_on(device: str) -> tuple[str, ...]:
+    """Those that a provider makes of an fp32 file: some compute in fp16, the CPU does not."""
+    return PRECISIONS if makes_fp16(parse_device(device)) else ("fp32",)
+
+
 def open(path: Path, options: SessionOptions) -> OnnxRuntimeSession:
     """A session on an ONNX file.
 
@@ -72,7 +77,7 @@ def open(path: Path, options: SessionOptions) -> OnnxRuntimeSession:
     device = parse_device(options.device)
     onnxruntime = _import()
     providers = provider_list(device, options, onnxruntime.get_available_providers())
-    require_precision("onnxruntime", path, options, ("fp32", "fp16") if makes_fp16(device) else ("fp32",))
+    require_precision("onnxruntime", path, options, precisions_on(options.device))
     settings = _settings(onnxruntime, device, options)
     file = os.fspath(path)
     # Its fallback prints, and opens another provider than the one wanted.

@@ -82,6 +82,11 @@ def _target(cv2: Any, device: str, precision: str) -> tuple[int, int] | None:
     return number, target
 
 
+def precisions_on(device: str) -> tuple[str, ...]:
+    """Those that this build of OpenCV makes of an fp32 file on a device."""
+    return tuple(precision for precision in PRECISIONS if _target(_import(), device, precision))
+
+
 def open(path: Path, options: SessionOptions) -> OpenCvSession:
     """A session on an ONNX file.
 
@@ -89,14 +94,14 @@ def open(path: Path, options: SessionOptions) -> OpenCvSession:
     """
     cv2 = _import()
     header = read_onnx_header(path)
-    plain, half = (_target(cv2, options.device, precision) for precision in ("fp32", "fp16"))
+    plain = _target(cv2, options.device, "fp32")
     if plain is None:
         raise BackendError(
             f"opencv has no device {options.device} here",
             f"use one of {', '.join(devices())}, or a build of OpenCV that has {options.device}",
         )
-    require_precision("opencv", path, options, ("fp32", "fp16") if half else ("fp32",))
-    target = half if half and options.precision == "fp16" else plain
+    require_precision("opencv", path, options, precisions_on(options.device))
+    target = _target(cv2, options.device, options.precision) or plain  # a file in int8 on the plain one
     inputs = filled_specs(header.inputs, options.input_shapes)
     with _quiet(cv2):
         networks = _read(cv2, path, target)
