@@ -49,8 +49,8 @@ def find_model(model: str | os.PathLike[str]) -> Path:
 def cache_directory(*parts: str) -> Path:
     """A folder for what can be made again (compiled engines, measurements, converters' environments); made if missing.
 
-    `EDGE_VISION_CACHE` names its root; otherwise `$XDG_CACHE_HOME/edge_vision`, or `~/.cache/edge_vision`. Raises OSError
-    where it cannot be made.
+    `EDGE_VISION_CACHE` names its root; otherwise `$XDG_CACHE_HOME/edge_vision`, or `~/.cache/edge_vision`. Raises
+    OSError where it cannot be made.
     """
     named = os.environ.get("EDGE_VISION_CACHE")
     root = Path(named).expanduser() if named else Path(os.environ.get("XDG_CACHE_HOME") or "~/.cache").expanduser()

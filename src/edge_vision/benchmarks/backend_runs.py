@@ -19,9 +19,9 @@ from edge_vision.inference.backends import backend
 from edge_vision.inference.bundle import Bundle
 from edge_vision.inference.errors import InferenceError
 from edge_vision.inference.opening import Choice
-from edge_vision.inference.system_files import number, read_text, value_of
 from edge_vision.inference.tuning import LARGEST_DIFFERENCE, check_images, difference
 from edge_vision.inference.worker import Loaded, Worker
+from edge_vision.system_files import number, read_text, value_of
 
 _OPENING = 600.0  # seconds: compilers of engines take minutes
 _SLOW_LOAD = 3.0  # seconds of opening, above which it is looked whether the second time is faster

@@ -13,7 +13,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from edge_vision.inference.system_files import exists, listed, number, read_number, read_text
+from edge_vision.system_files import exists, listed, number, read_number, read_text
 
 SCOPES = ("system", "processor", "gpu", "part")
 """What a source measures; `part` is contained in another one, or of no interest to inference alone."""

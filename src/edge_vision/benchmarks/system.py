@@ -11,8 +11,8 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+from edge_vision import health
 from edge_vision.benchmarks.power import NvidiaSmi, Source, find_sources, headline
-from edge_vision.inference import health
 
 PERIOD = 0.1  # seconds between samples; the slowest of the monitors renews its figures about as often
 

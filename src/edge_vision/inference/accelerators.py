@@ -6,7 +6,7 @@ import os
 from dataclasses import dataclass
 from pathlib import Path
 
-from edge_vision.inference.system_files import exists, listed, read_text, setting_of, value_of
+from edge_vision.system_files import exists, listed, read_text, setting_of, value_of
 
 USED = ("nvidia_gpu", "tegra_gpu", "intel_gpu", "intel_npu", "edgetpu")
 """The kinds that a backend can use. The others (amd_gpu, amd_npu, hailo) are named, so that nobody wonders."""

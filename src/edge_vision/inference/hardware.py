@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from edge_vision.inference.accelerators import Accelerator, find_accelerators
-from edge_vision.inference.system_files import (
+from edge_vision.system_files import (
     exists,
     read_number,
     read_text,

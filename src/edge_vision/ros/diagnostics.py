@@ -4,37 +4,13 @@ from __future__ import annotations
 
 import math
 import socket
-from pathlib import Path
 
 from diagnostic_msgs.msg import DiagnosticArray, DiagnosticStatus, KeyValue
 
 from edge_vision.datatypes import NodeStats
+from edge_vision.health import temperature_c, throttled
 
 _HOST = socket.gethostname()
-_THERMAL = Path("/sys/class/thermal")
-# The Raspberry Pi's firmware: bits 0-3 are now, 16-19 since boot (under-voltage, capped, throttled, soft limit).
-_THROTTLED = Path("/sys/devices/platform/soc/soc:firmware/get_throttled")
-
-
-def temperature_c() -> float | None:
-    """The hottest thermal zone in degrees Celsius, None where the system tells none."""
-    readings = []
-    for zone in _THERMAL.glob("thermal_zone*/temp"):
-        try:
-            readings.append(int(zone.read_text()) / 1000.0)
-        except (OSError, ValueError):
-            continue
-    return max(readings, default=None)
-
-
-def throttled() -> str | None:
-    """Whether the board slows itself down, in words; None where the system does not tell."""
-    try:
-        bits = int(_THROTTLED.read_text(), 16)
-    except (OSError, ValueError):
-        return None
-    names = {0: "under-voltage", 1: "frequency capped", 2: "throttled", 3: "soft temperature limit"}
-    return ", ".join(name for bit, name in names.items() if bits >> bit & 1) or "no"
 
 
 def values(stats: NodeStats, extra: dict[str, str]) -> dict[str, str]:

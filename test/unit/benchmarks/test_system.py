@@ -11,9 +11,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from edge_vision import health
 from edge_vision.benchmarks.power import GpuReading, NvidiaSmi, Source, find_sources, headline, parse_gpu
 from edge_vision.benchmarks.system import Monitor
-from edge_vision.inference import health
 
 PI = {
     "sys/class/thermal/thermal_zone0/temp": "48312\n",

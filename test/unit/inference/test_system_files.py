@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from edge_vision.inference.system_files import numbers_of, read_text, setting_of, usable_cores, usable_memory, value_of
+from edge_vision.system_files import numbers_of, read_text, setting_of, usable_cores, usable_memory, value_of
 
 FOUR = "\n".join(f"processor\t: {i}\nphysical id\t: 0\ncore id\t\t: {i // 2}\n" for i in range(4)) + "\n"
 

@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 from diagnostic_msgs.msg import DiagnosticStatus
 
+from edge_vision import health
 from edge_vision.datatypes import NodeStats, StageLatency
 from edge_vision.ros import diagnostics
 from edge_vision.ros import statistics as module
@@ -131,20 +132,17 @@ def test_an_input_that_never_came_has_no_age() -> None:
     ],
 )
 def test_a_raspberry_pi_that_slows_down(tmp_path, monkeypatch, text, told, level) -> None:
-    file = tmp_path / "get_throttled"
+    file = tmp_path / "sys/devices/platform/soc/soc:firmware/get_throttled"
+    file.parent.mkdir(parents=True)
     file.write_text(text + "\n")
-    monkeypatch.setattr(diagnostics, "_THROTTLED", file)
-    assert diagnostics.throttled() == told
+    monkeypatch.setattr(diagnostics, "throttled", lambda: health.throttled(tmp_path))
+    assert diagnostics.values(STATS, {})["throttled"] == told
     (status,) = diagnostics.make("/inference", STATS, {}, None, False, True).status
     assert status.level == level
 
 
-def test_temperature_is_that_of_the_hottest_zone(tmp_path, monkeypatch) -> None:
-    for zone, text in enumerate(["41500", "nonsense", "63250"]):
-        (tmp_path / f"thermal_zone{zone}").mkdir()
-        (tmp_path / f"thermal_zone{zone}" / "temp").write_text(text)
-    monkeypatch.setattr(diagnostics, "_THERMAL", tmp_path)
-    assert diagnostics.temperature_c() == 63.25
+def test_temperature_is_shown_where_the_system_tells_it(monkeypatch) -> None:
+    monkeypatch.setattr(diagnostics, "temperature_c", lambda: 63.25)
     assert diagnostics.values(STATS, {})["temperature [C]"] == "63.2"
-    monkeypatch.setattr(diagnostics, "_THERMAL", tmp_path / "absent")
-    assert diagnostics.temperature_c() is None
+    monkeypatch.setattr(diagnostics, "temperature_c", lambda: None)
+    assert "temperature [C]" not in diagnostics.values(STATS, {})

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from edge_vision.inference.system_files import listed, number, read_number, read_text
+from edge_vision.system_files import listed, number, read_number, read_text
 
 _THROTTLED = "sys/devices/platform/soc/soc:firmware/get_throttled"
 _NOW = {0: "under-voltage", 1: "frequency capped", 2: "throttled", 3: "soft temperature limit"}
