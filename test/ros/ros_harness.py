@@ -19,6 +19,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import psutil
 import rclpy
 from diagnostic_msgs.msg import DiagnosticArray, DiagnosticStatus
 from lifecycle_msgs.msg import Transition
@@ -134,6 +135,9 @@ class Process:
 
     def kill(self) -> None:
         if self.alive:
+            with contextlib.suppress(psutil.NoSuchProcess):
+                for child in psutil.Process(self.pid).children(recursive=True):  # of a launch: its nodes
+                    child.kill()
             self._popen.kill()
         self._popen.wait(10)
         self._log.close()

@@ -105,6 +105,8 @@ def _measure(arguments: argparse.Namespace) -> Any:
 
     for name in arguments.backend:
         backend(name)  # raises for a name that is none
+    if arguments.by_hand:
+        _image(arguments.image)  # likewise: before a minute of measuring
     bundle = load_bundle(find_model(arguments.model), decoder=arguments.decoder or None)
     profile, machine = choose_profile(arguments.hardware)
     threads = profile.threads(machine.cores, machine.physical_cores)
