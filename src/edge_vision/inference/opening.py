@@ -65,7 +65,10 @@ class EngineDescription:
         threads = f"{self.threads} thread{'s' if self.threads != 1 else ''}"
         lines = [f"{self.model} on {runtime}, {self.device}, {self.precision}, {threads}: {self.reason}"]
         lines += [f"{timing.candidate}: p50 {timing.p50:.2f} ms, p95 {timing.p95:.2f} ms" for timing in self.measured]
-        lines += [f"not {name}: {why}" for name, why in self.rejected]
+        reasons: dict[str, list[str]] = {}
+        for name, why in self.rejected:
+            reasons.setdefault(why, []).append(name)
+        lines += [f"not {', '.join(names)}: {why}" for why, names in reasons.items()]
         return "\n".join(lines)
 
 
