@@ -26,18 +26,21 @@ def iou_matrix(first: NDArray, second: NDArray, margin: NDArray | None = None) -
     Growing the boxes lets pairs that no longer touch compete by how near they are (Yang et al., Hard to Track Objects
     with Irregular Motions and Similar Appearances? Make It Easier by Buffering the Matching Space, WACV 2023).
     """
-    a = np.array(first.T, dtype=np.float32, order="C")[:, :, None]
-    b = np.array(second.T, dtype=np.float32, order="C")[:, None, :]
-    shared = np.minimum(a[2:], b[2:])
-    shared -= np.maximum(a[:2], b[:2])
-    size_a, size_b = a[2:] - a[:2], b[2:] - b[:2]
+    # With the far corner negated, one maximum gives the corners of the intersection: low, and minus high.
+    a = np.array(first.T, dtype=np.float32, order="C")
+    b = np.array(second.T, dtype=np.float32, order="C")
+    np.negative(a[2:], out=a[2:])
+    np.negative(b[2:], out=b[2:])
+    size_a, size_b = (-a[:2] - a[2:])[:, :, None], (-b[:2] - b[2:])[:, None, :]
+    shared = np.maximum(a[:, :, None], b[:, None, :])
+    negative = np.add(shared[:2], shared[2:], out=shared[:2])  # minus the sides of the intersection
     if margin is not None:
         grow = np.asarray(2.0 * margin.T, dtype=np.float32)[:, :, None]
-        shared += grow
+        negative -= grow
         size_a = size_a + grow
         size_b = size_b + grow
-    np.maximum(shared, 0.0, out=shared)
-    intersection = np.multiply(shared[0], shared[1], out=shared[0])
+    np.minimum(negative, 0.0, out=negative)
+    intersection = np.multiply(negative[0], negative[1], out=negative[0])
     union = size_a[0] * size_a[1] + size_b[0] * size_b[1]
     union -= intersection
     np.maximum(union, _TINY, out=union)  # boxes too small for float32 have no overlap, rather than NaN

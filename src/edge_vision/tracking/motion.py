@@ -1,16 +1,20 @@
 """How boxes move: a constant-velocity Kalman filter over all tracks at once.
 
-A box is four independent coordinates (centre x, centre y, width, height). Each has a position and a velocity of its
-own, so the covariance of a track is four 2 x 2 blocks and no matrix is ever inverted: the whole filter is elementwise
-arithmetic on arrays of shape (N, 4), whatever N.
+A box is four independent coordinates (centre x, centre y, width, height), each with a velocity. All noise is relative
+to the size of the box, sqrt(width x height), as in SORT and its descendants; so in units of that size the four
+coordinates of a track have one and the same covariance, three numbers a track, and no matrix is ever inverted.
 
-The state of N tracks is one float64 array (5, N, 4), indexed by the names below. Positions in px, velocities in px/s.
+The state of N tracks is one float64 array (N, 12):
+
+    0..3   centre x, centre y, width, height (px)
+    4..7   their velocities (px/s)
+    8..10  variance of position (size²), covariance of position and velocity (size²/s), variance of velocity (size²/s²)
+    11     one, so that a step of time, which is affine in the state, is a single product with a 12 x 12 matrix
 
 Time is continuous: the process noise of a step of ``dt`` seconds is the integral of white noise on the velocity
 (spectral density ``drift``²) and on the acceleration (``agility``²), so that two steps of dt/2 give exactly one step of
 dt and irregular frame rates need no special case (Bar-Shalom, Li, Kirubarajan: Estimation with Applications to Tracking
-and Navigation, 2001, section 6.2.2, continuous white-noise acceleration model). As in SORT and its descendants, every
-noise is proportional to the size of the box.
+and Navigation, 2001, section 6.2.2, continuous white-noise acceleration model).
 """
 
 from __future__ import annotations
@@ -20,9 +24,22 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-POSITION, VELOCITY, VAR_POSITION, COVARIANCE, VAR_VELOCITY = range(5)
+POSITION = slice(0, 4)
+CENTRE = slice(0, 2)
+SIZE = slice(2, 4)
+VELOCITY = slice(4, 8)
+CENTRE_VELOCITY = slice(4, 6)
+SIZE_VELOCITY = slice(6, 8)
+VAR_POSITION, COVARIANCE, VAR_VELOCITY, ONE = 8, 9, 10, 11
+COLUMNS = 12
 
 MIN_SIZE = 1.0  # px: a shrinking box that nobody sees any more must not turn inside out
+
+State = NDArray[np.float64]
+
+_POSITIONS = np.arange(4)
+_TO_CENTRE = np.array([[0.5, 0, -1, 0], [0, 0.5, 0, -1], [0.5, 0, 1, 0], [0, 0.5, 0, 1]])
+_TO_CORNERS = np.array([[1.0, 0, 1, 0], [0, 1, 0, 1], [-0.5, 0, 0.5, 0], [0, -0.5, 0, 0.5]])
 
 
 @dataclass(frozen=True, slots=True)
@@ -50,78 +67,106 @@ class MotionNoise:
 
 def to_centre(boxes: NDArray) -> NDArray[np.float64]:
     """(N, 4) xyxy -> (N, 4) float64 centre x, centre y, width, height."""
-    low, high = boxes[:, :2], boxes[:, 2:]
-    out = np.empty((len(boxes), 4))
-    np.add(low, high, out=out[:, :2])
-    out[:, :2] *= 0.5
-    np.subtract(high, low, out=out[:, 2:])
-    return out
+    return boxes @ _TO_CENTRE
 
 
 def to_corners(centred: NDArray) -> NDArray[np.float64]:
     """(N, 4) centre x, centre y, width, height -> (N, 4) float64 xyxy."""
-    half = centred[:, 2:] * 0.5
-    out = np.empty((len(centred), 4))
-    np.subtract(centred[:, :2], half, out=out[:, :2])
-    np.add(centred[:, :2], half, out=out[:, 2:])
-    return out
+    return centred @ _TO_CORNERS
 
 
-def _variance(centred: NDArray) -> NDArray[np.float64]:
-    """(N, 4) centred boxes -> (N, 1) px²: the product of the sides, the square of the size that noise is relative to.
+def size_squared(state: State) -> NDArray[np.float64]:
+    """(N,) px²: the product of the sides, the square of the size that noise is relative to.
 
     One size for both axes, and none that an object's orientation decides: a long part lying along the belt is not
     more certain across it than along it.
     """
-    return centred[:, 2:3] * centred[:, 3:4]
+    return state[:, 2] * state[:, 3]
 
 
-def initiate(centred: NDArray, noise: MotionNoise) -> NDArray[np.float64]:
-    """State (5, N, 4) of boxes (N, 4) seen for the first time: at rest, with a velocity that is hardly known."""
-    state = np.zeros((5, len(centred), 4))
-    variance = _variance(centred)
-    state[POSITION] = centred
-    state[VAR_POSITION] = noise.measurement**2 * variance
-    state[VAR_VELOCITY] = noise.initial_velocity**2 * variance
+def initiate(centred: NDArray, noise: MotionNoise) -> State:
+    """State of boxes (N, 4) seen for the first time: at rest, with a velocity that is hardly known."""
+    state = np.zeros((len(centred), COLUMNS))
+    state[:, POSITION] = centred
+    np.maximum(state[:, SIZE], MIN_SIZE, out=state[:, SIZE])
+    state[:, VAR_POSITION] = noise.measurement**2
+    state[:, VAR_VELOCITY] = noise.initial_velocity**2
+    state[:, ONE] = 1.0
     return state
 
 
-def predict(state: NDArray[np.float64], dt: float, noise: MotionNoise) -> None:
-    """Advance all tracks by ``dt`` >= 0 seconds, in place."""
-    if dt == 0.0 or state.shape[1] == 0:
-        return
-    position, velocity, var_position, covariance, var_velocity = state
-    variance = _variance(position)
-    agility = noise.agility * noise.agility * dt
-    drift = noise.drift * noise.drift * dt
-    position += velocity * dt
-    np.maximum(position[:, 2:], MIN_SIZE, out=position[:, 2:])
-    carried = var_velocity * dt
-    var_position += (2.0 * covariance + carried) * dt + variance * (drift + agility * dt * dt / 3.0)
-    covariance += carried + variance * (agility * dt / 2.0)
-    var_velocity += variance * agility
+def transition(dt: float, noise: MotionNoise) -> NDArray[np.float64]:
+    """(12, 12): ``state @ transition`` is the state ``dt`` seconds later."""
+    agility, drift = noise.agility * noise.agility * dt, noise.drift * noise.drift * dt
+    step = np.eye(COLUMNS)
+    step[_POSITIONS + 4, _POSITIONS] = dt
+    step[COVARIANCE, VAR_POSITION] = 2.0 * dt
+    step[VAR_VELOCITY, VAR_POSITION] = dt * dt
+    step[VAR_VELOCITY, COVARIANCE] = dt
+    step[ONE, VAR_POSITION : VAR_VELOCITY + 1] = drift + agility * dt * dt / 3.0, agility * dt / 2.0, agility
+    return step
 
 
-def correct(
-    state: NDArray[np.float64], rows: NDArray[np.intp], centred: NDArray[np.float64], noise: MotionNoise
-) -> None:
-    """Kalman update, in place, of the tracks ``rows`` (M,), distinct and ascending, with ``centred`` (M, 4) boxes."""
-    if not len(rows):
-        return
-    every = len(rows) == state.shape[1]  # being distinct and ascending, all tracks: no need to gather and scatter
-    part = state if every else state[:, rows]
-    position, velocity, var_position, covariance, var_velocity = part
-    surprise = centred - position
-    uncertain = 1.0 / (var_position + noise.measurement**2 * _variance(position))
+def predict(state: State, dt: float, noise: MotionNoise) -> State:
+    """All tracks ``dt`` >= 0 seconds later. A new array, or the same where no time has passed."""
+    if dt == 0.0 or not len(state):
+        return state
+    state = state @ transition(dt, noise)
+    sides = state[:, SIZE]
+    np.maximum(sides, MIN_SIZE, out=sides)
+    return state
+
+
+def correct(state: State, rows: NDArray[np.intp] | slice, centred: NDArray[np.float64], noise: MotionNoise) -> None:
+    """Kalman update, in place, of the tracks ``rows`` (M,; distinct) with ``centred`` (M, 4) boxes."""
+    part = state[rows]  # a view where rows is a slice
+    var_position, covariance = part[:, VAR_POSITION], part[:, COVARIANCE]
+    uncertain = 1.0 / (var_position + noise.measurement**2)
+    surprise = centred - part[:, POSITION]
     gain = var_position * uncertain
     velocity_gain = covariance * uncertain
-    position += gain * surprise
-    velocity += velocity_gain * surprise
-    var_velocity -= velocity_gain * covariance
-    np.subtract(1.0, gain, out=gain)
-    covariance *= gain
-    var_position *= gain
-    sides = position[:, 2:]
+    part[:, POSITION] += gain[:, None] * surprise
+    part[:, VELOCITY] += velocity_gain[:, None] * surprise
+    part[:, VAR_VELOCITY] -= velocity_gain * covariance
+    part[:, VAR_POSITION : COVARIANCE + 1] *= (1.0 - gain)[:, None]
+    sides = part[:, SIZE]
     np.maximum(sides, MIN_SIZE, out=sides)
-    if not every:
-        state[:, rows] = part
+    if not isinstance(rows, slice):
+        state[rows] = part
+
+
+def warp(state: State, homography: NDArray[np.float64]) -> None:
+    """Move all tracks, in place, as the image moved: ``homography`` (3, 3) maps pixels of the previous frame to this.
+
+    Centres are mapped exactly, velocities and sizes by the map's derivative at each centre: sizes by the factors along
+    x and y, without shear or rotation, so a box stays an upright box of its object's size (the enclosing box of
+    a rotated one would grow at every frame). The covariance is relative to the size and moves with it.
+    """
+    if not len(state):
+        return
+    x, y = state[:, 0], state[:, 1]
+    a, b, c = homography.tolist()
+    depth = c[0] * x + c[1] * y + c[2]
+    # Points on or behind the horizon of a homography have no image; leave such tracks where they are.
+    sound = depth > 1e-6
+    inverse = 1.0 / np.where(sound, depth, 1.0)
+    u = (a[0] * x + a[1] * y + a[2]) * inverse
+    v = (b[0] * x + b[1] * y + b[2]) * inverse
+    xx, xy = (a[0] - c[0] * u) * inverse, (a[1] - c[1] * u) * inverse
+    yx, yy = (b[0] - c[0] * v) * inverse, (b[1] - c[1] * v) * inverse
+    moved = state.copy()
+    moved[:, 0], moved[:, 1] = u, v
+    moved[:, 4] = xx * state[:, 4] + xy * state[:, 5]
+    moved[:, 5] = yx * state[:, 4] + yy * state[:, 5]
+    # The length of the image of a unit step: the same scale for a camera that rolls.
+    along_x, along_y = np.hypot(xx, yx), np.hypot(xy, yy)
+    for column, factor in ((2, along_x), (3, along_y), (6, along_x), (7, along_y)):
+        moved[:, column] *= factor
+    np.maximum(moved[:, SIZE], MIN_SIZE, out=moved[:, SIZE])
+    sound &= np.isfinite(moved).all(axis=1)
+    np.copyto(state, moved, where=sound[:, None])
+
+
+def centre_covariance(state: State) -> NDArray[np.float64]:
+    """(N, 2, 2) px²: covariance of the centre (x, y), which is the same in all directions."""
+    return (state[:, VAR_POSITION] * size_squared(state))[:, None, None] * np.eye(2)

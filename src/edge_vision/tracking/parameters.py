@@ -24,12 +24,21 @@ class TrackerParameters:
     match_gate: confident detections with confirmed and lost tracks;
     low_gate: weak detections with confirmed tracks;
     tentative_gate: confident detections with tentative tracks;
+    cascade: these three one after the other (ByteTrack). False: all at once, by similarity x the ratio of
+        match_gate to the gate of the pair's kind, so a better pair of any kind wins; weak detections do not continue
+        lost and tentative tracks;
     fuse_score: the similarity of confident detections is IoU x score instead of IoU;
+    direction: how much a detection in the direction in which the track was moving counts more, one against it less
+        (OC-SORT's momentum, measured between observations); 0: nothing;
+    observed_gate: a further look for unmatched tracks: their last *detected* box overlaps a confident detection by
+        more than this (OC-SORT's recovery); after a gap, the velocity is then taken from the two detections; 1: none;
     grow: a second look for tracks so young that their velocity is a guess: confident detections that are left may
         continue them where both boxes, grown by this many standard deviations of the track's predicted position,
         overlap above grow_gate. Meets fast objects at low frame rates, whose boxes no longer touch; 0: none;
     class_agnostic: boxes of another class may continue a track, whose class is then voted (score-weighted majority);
         False: only boxes of the same class;
+    class_change: a pair of different classes counts this fraction less, so that another object of the right class
+        wins, and a poor fit of the wrong class is none (with class_agnostic);
     class_memory: the most votes (sum of scores) that a track's class can save up against another.
 
     Life:
@@ -38,6 +47,7 @@ class TrackerParameters:
     confirm_first: tracks of the first frame (or the first after a restart) are confirmed at once;
     tentative_lost_after: an unconfirmed track is dropped when unseen for longer; 0: at its first miss;
     lost_after: a confirmed track is dropped when unseen for longer;
+    duplicate_iou: of a lost and a living track that overlap by more, the younger is dropped; 1: none;
     restart_after: a longer step between stamps drops all tracks, as a step backwards does (ids go on).
 
     Output:
@@ -52,10 +62,14 @@ class TrackerParameters:
     match_gate: float = 0.1
     low_gate: float = 0.5
     tentative_gate: float = 0.3
+    cascade: bool = True
     fuse_score: bool = True
+    direction: float = 0.0
+    observed_gate: float = 1.0
     grow: float = 0.0
     grow_gate: float = 0.2
     class_agnostic: bool = True
+    class_change: float = 0.0
     class_memory: float = 10.0
     confirm_hits: int = 2
     confirm_score: float = 0.0
@@ -63,6 +77,7 @@ class TrackerParameters:
     confirm_first: bool = True
     tentative_lost_after: float = 0.0
     lost_after: float = 1.0
+    duplicate_iou: float = 0.85
     restart_after: float = 3.0
     output_box: str = "filtered"
     publish_tentative: bool = False
@@ -70,7 +85,17 @@ class TrackerParameters:
     noise: MotionNoise = field(default_factory=MotionNoise)
 
     def __post_init__(self) -> None:
-        for name in ("low_score", "high_score", "new_score", "match_gate", "low_gate", "tentative_gate"):
+        for name in (
+            "low_score",
+            "high_score",
+            "new_score",
+            "match_gate",
+            "low_gate",
+            "tentative_gate",
+            "observed_gate",
+            "class_change",
+            "duplicate_iou",
+        ):
             value = getattr(self, name)
             if not 0.0 <= value <= 1.0:
                 raise ValueError(f"tracker parameter {name!r} must lie in 0..1, got {value}")
@@ -79,6 +104,7 @@ class TrackerParameters:
                 f"tracker parameter 'low_score' ({self.low_score}) must not exceed 'high_score' ({self.high_score})"
             )
         names = (
+            "direction",
             "grow",
             "class_memory",
             "confirm_score",
@@ -100,9 +126,20 @@ class TrackerParameters:
 
 
 PRESETS: dict[str, TrackerParameters] = {
-    # Lower scores may start a track, but must gather more evidence: small and quantised detectors score low.
-    "edge_vision": TrackerParameters(high_score=0.5, new_score=0.5, confirm_score=1.5, grow=2.0),
-    # The published thresholds.
+    # One assignment in which a detection's overlap has to make up for a low score; tracks that start need evidence.
+    "edge_vision": TrackerParameters(
+        high_score=0.3,
+        new_score=0.6,
+        cascade=False,
+        match_gate=0.2,
+        low_gate=0.65,
+        confirm_score=2.0,
+        grow=2.0,
+        class_change=0.4,
+        duplicate_iou=1.0,
+        noise=MotionNoise(agility=2.0),
+    ),
+    # ByteTrack's published thresholds.
     "bytetrack": TrackerParameters(),
     # One stage, plain IoU; lost tracks are kept for a second (the original's one frame costs 7 points of IDF1).
     "sort": TrackerParameters(
@@ -113,6 +150,21 @@ PRESETS: dict[str, TrackerParameters] = {
         tentative_gate=0.3,
         fuse_score=False,
         confirm_hits=3,
+        duplicate_iou=1.0,
+    ),
+    # OC-SORT (Cao et al., Observation-Centric SORT, CVPR 2023): direction of motion, recovery from the last
+    # observation, velocity renewed after a gap; no weak detections.
+    "ocsort": TrackerParameters(
+        low_score=0.6,
+        high_score=0.6,
+        new_score=0.6,
+        match_gate=0.3,
+        tentative_gate=0.3,
+        fuse_score=False,
+        direction=0.2,
+        observed_gate=0.3,
+        confirm_hits=3,
+        duplicate_iou=1.0,
     ),
 }
 

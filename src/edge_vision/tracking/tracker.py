@@ -1,8 +1,8 @@
 """A multi-object tracker on boxes alone: who is who from frame to frame.
 
-The association is ByteTrack's (Zhang et al., ByteTrack: Multi-Object Tracking by Associating Every Detection Box, ECCV
-2022): confident detections first, then weak ones for the tracks that are left, then the young tracks. Time is the
-header time of the images, so lives are in seconds and frame rates may vary.
+Motion (`motion`) takes the tracks to the time of the detections, matching (`matching`) finds the detection that
+continues each, and this is their life: tentative, confirmed, lost. Time is the header time of the images, so lives are
+in seconds and frame rates may vary.
 """
 
 from __future__ import annotations
@@ -12,34 +12,16 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from edge_vision.datatypes import NS_PER_S, Detections, Labels, Tracks, TrackState
-from edge_vision.tracking import motion
-from edge_vision.tracking.association import assign, iou_matrix, load_solver
+from edge_vision.datatypes import NS_PER_S, Detections, Labels, Tracks
+from edge_vision.tracking import matching, motion
+from edge_vision.tracking import record as records
+from edge_vision.tracking.association import iou_matrix, load_solver
+from edge_vision.tracking.camera_motion import as_homography
 from edge_vision.tracking.parameters import TrackerParameters, preset
-
-TENTATIVE, CONFIRMED, LOST = (np.uint8(state) for state in TrackState)
+from edge_vision.tracking.record import CONFIRMED, LOST, TENTATIVE
 
 MAX_COORDINATE = 1e6  # px; what lies beyond is no image coordinate and would drown float32
-DUPLICATE_IOU = 0.85
 MAX_STALLED = 100  # misses
-YOUNG_HITS = 2  # until then a track's velocity is a guess
-
-# What is known of a track besides its motion. vote: score-weighted lead of its class over all others.
-_RECORD = np.dtype(
-    [
-        ("id", np.int64),
-        ("born", np.int64),  # ns, stamp of the first detection
-        ("seen", np.int64),  # ns, stamp of the newest detection
-        ("class_id", np.int64),
-        ("hits", np.int32),
-        ("stalled", np.int32),  # misses at times that stood still
-        ("score", np.float32),
-        ("vote", np.float32),
-        ("evidence", np.float32),  # sum of scores
-        ("box", np.float32, 4),  # the newest detection
-        ("state", np.uint8),
-    ]
-)
 
 
 class Tracker:
@@ -69,11 +51,16 @@ class Tracker:
         self._stamp = None
 
     def _forget(self) -> None:
-        self._record = np.zeros(0, _RECORD)
-        self._motion = np.zeros((5, 0, 4))
+        self._record = np.zeros(0, records.RECORD)
+        self._motion = np.zeros((0, motion.COLUMNS))
+        self._reported = self._motion
 
-    def update(self, detections: Detections) -> Tracks:
+    def update(self, detections: Detections, warp: NDArray | None = None) -> Tracks:
         """The tracks after one more frame. Call it for every frame, also with no detections.
+
+        warp: how the image moved because the camera did, since the frame of the last call: 2 x 3 (affine) or 3 x 3
+        (homography), mapping source pixels of that frame to this one's; None: not at all (`camera_motion` makes them
+        from a rotation or from the images). ValueError where it is neither or not finite.
 
         A stamp equal to the last one means no time has passed; an earlier one, or one more than ``restart_after``
         seconds later, starts anew with fresh ids (a bag that loops, a camera that was away).
@@ -82,6 +69,7 @@ class Tracker:
         stamp = detections.stamp
         step = 0 if self._stamp is None else stamp - self._stamp
         restarted = self._stamp is None or step < 0 or step > parameters.restart_after * NS_PER_S
+        homography = None if warp is None else as_homography(warp)
         self._stamp = stamp
         self._labels = detections.labels or self._labels
         boxes, scores, class_ids = self._accept(detections)
@@ -89,21 +77,29 @@ class Tracker:
             self._forget()
         elif len(self._record):
             self._expire(stamp)
-            motion.predict(self._motion, step / NS_PER_S, parameters.noise)
-            rows, columns = self._associate(boxes, scores, class_ids)
-            self._continue(stamp, step == 0, rows, boxes[columns], scores[columns], class_ids[columns])
+            self._motion = motion.predict(self._motion, step / NS_PER_S, parameters.noise)
+            if homography is not None:
+                self._warp(homography)
+            rows, columns = matching.match(parameters, self._record, self._motion, boxes, scores, class_ids)
             if len(columns) < len(boxes):
                 free = scores >= parameters.new_score
                 free[columns] = False
                 born = free.nonzero()[0]
-                if born.size:
-                    self._begin(stamp, boxes[born], scores[born], class_ids[born], TENTATIVE)
+            else:
+                born = columns[:0]
+            self._continue(stamp, step, rows, boxes[columns], scores[columns], class_ids[columns])
+            if born.size:
+                self._begin(stamp, boxes[born], scores[born], class_ids[born], TENTATIVE)
             return self._report(detections)
         first = CONFIRMED if restarted and parameters.confirm_first else TENTATIVE
         strong = scores >= parameters.new_score
-        if strong.any():
+        if np.count_nonzero(strong):
             self._begin(stamp, boxes[strong], scores[strong], class_ids[strong], first)
         return self._report(detections)
+
+    def covariances(self) -> NDArray[np.float64]:
+        """(N, 2, 2) px²: covariance of the box centres of the tracks that the last `update` returned, in its order."""
+        return motion.centre_covariance(self._reported)
 
     def _accept(self, detections: Detections) -> tuple[NDArray, NDArray, NDArray]:
         """Boxes, scores and class ids of what can be tracked; counts what is no box, drops what scores too low."""
@@ -113,11 +109,11 @@ class Tracker:
         low = self.parameters.low_score
         # The usual case in few steps; NaN makes every one of these comparisons false.
         if (
-            boxes.max() <= MAX_COORDINATE
-            and boxes.min() >= -MAX_COORDINATE
-            and (boxes[:, 2:] - boxes[:, :2]).min() > 0.0
-            and scores.min() >= low
-            and scores.max() < np.inf
+            np.maximum.reduce(boxes, axis=None) <= MAX_COORDINATE
+            and np.minimum.reduce(boxes, axis=None) >= -MAX_COORDINATE
+            and np.minimum.reduce(boxes[:, 2:] - boxes[:, :2], axis=None) > 0.0
+            and np.minimum.reduce(scores) >= low
+            and np.maximum.reduce(scores) < np.inf
         ):
             return boxes, scores, class_ids
         sound = (np.abs(boxes) <= MAX_COORDINATE).all(axis=1) & (boxes[:, 2:] > boxes[:, :2]).all(axis=1)
@@ -136,123 +132,92 @@ class Tracker:
 
     def _keep(self, kept: NDArray[np.bool_]) -> None:
         self._record = self._record[kept]
-        self._motion = self._motion[:, kept]
+        self._motion = self._motion[kept]
 
-    def _associate(self, boxes: NDArray, scores: NDArray, class_ids: NDArray) -> tuple[NDArray, NDArray]:
-        """Rows of tracks, ascending, and the columns of the detections that continue them."""
+    def _warp(self, homography: NDArray[np.float64]) -> None:
+        motion.warp(self._motion, homography)
         parameters, record = self.parameters, self._record
-        match = np.full(len(record), -1, np.intp)
-        if not len(boxes):
-            return match[:0], match[:0]
-        predicted = motion.to_corners(self._motion[motion.POSITION])
-        overlap = self._same_class(iou_matrix(predicted, boxes), slice(None), class_ids)
-        fused = overlap * scores if parameters.fuse_score else overlap
-        strong = scores >= parameters.high_score
-        tentative = record["state"] == TENTATIVE
-        any_weak, any_tentative = np.count_nonzero(strong) < len(strong), np.count_nonzero(tentative) > 0
-        if not (any_weak or any_tentative):
-            rows, columns = assign(fused, parameters.match_gate)
-            match[rows] = columns
-        else:
-            self._stage(match, fused, ~tentative, strong, parameters.match_gate)
-            if any_weak:
-                self._stage(match, overlap, record["state"] == CONFIRMED, ~strong, parameters.low_gate)
-            if any_tentative:
-                self._stage(match, fused, tentative, strong, parameters.tentative_gate)
-        if parameters.grow:
-            self._look_again(match, predicted, boxes, strong, class_ids)
-        rows = (match >= 0).nonzero()[0]
-        return rows, match[rows]
-
-    def _same_class(self, similarity: NDArray, rows: slice | NDArray, class_ids: NDArray) -> NDArray:
-        if not self.parameters.class_agnostic:
-            similarity *= self._record["class_id"][rows, None] == class_ids
-        return similarity
-
-    @staticmethod
-    def _stage(match: NDArray, similarity: NDArray, tracks: NDArray, detections: NDArray, gate: float) -> None:
-        """Pair what is still free of ``tracks`` and ``detections`` (masks); writes into ``match``."""
-        free = detections.copy()
-        free[match[match >= 0]] = False
-        rows, columns = (tracks & (match < 0)).nonzero()[0], free.nonzero()[0]
-        if rows.size and columns.size:
-            r, c = assign(similarity[rows[:, None], columns], gate)
-            match[rows[r]] = columns[c]
-
-    def _look_again(
-        self, match: NDArray, predicted: NDArray, boxes: NDArray, strong: NDArray, class_ids: NDArray
-    ) -> None:
-        """Pair young tracks with what is left near them: they may have moved on by more than their size."""
-        free = strong.copy()
-        free[match[match >= 0]] = False
-        columns = free.nonzero()[0]
-        if not columns.size:
-            return
-        record = self._record
-        rows = ((match < 0) & (record["hits"] <= YOUNG_HITS) & (record["state"] != LOST)).nonzero()[0]
-        if rows.size:
-            margin = self.parameters.grow * np.sqrt(self._motion[motion.VAR_POSITION, rows, :2])
-            near = self._same_class(iou_matrix(predicted[rows], boxes[columns], margin), rows, class_ids[columns])
-            r, c = assign(near, self.parameters.grow_gate)
-            match[rows[r]] = columns[c]
+        if parameters.direction or parameters.observed_gate < 1.0:  # where objects were seen moves with the image, too
+            seen = motion.initiate(motion.to_centre(record["box"]), parameters.noise)
+            motion.warp(seen, homography)
+            record["box"] = motion.to_corners(seen[:, motion.POSITION])
+            for k in range(records.SPAN):
+                point = np.zeros_like(seen)
+                point[:, motion.CENTRE] = record["past"][:, k]
+                motion.warp(point, homography)
+                record["past"][:, k] = point[:, motion.CENTRE]
 
     def _continue(
-        self, stamp: int, stalled: bool, rows: NDArray, boxes: NDArray, scores: NDArray, class_ids: NDArray
+        self, stamp: int, step: int, matched: NDArray, boxes: NDArray, scores: NDArray, class_ids: NDArray
     ) -> None:
-        """Give the tracks ``rows`` their detections, let the others miss, drop what has died."""
+        """Give the tracks ``matched`` their detections, let the others miss, drop what has died."""
         parameters, record = self.parameters, self._record
-        motion.correct(self._motion, rows, motion.to_centre(boxes), parameters.noise)
-        record["seen"][rows] = stamp
-        record["hits"][rows] += 1
-        record["evidence"][rows] += scores
-        record["score"][rows] = scores
-        record["box"][rows] = boxes
-        if parameters.class_agnostic:
-            self._vote(rows, scores, class_ids)
+        every = len(matched) == len(record)
+        rows = slice(None) if every else matched  # a slice spares the gathering and scattering
+        if every or len(matched):
+            centred = motion.to_centre(boxes)
+            gaps = stamp - record["seen"][rows]
+            motion.correct(self._motion, rows, centred, parameters.noise)
+            if parameters.observed_gate < 1.0 and len(gaps):
+                self._renew(matched, step, gaps, centred)
+            record["seen"][rows] = stamp
+            record["hits"][rows] += 1
+            record["evidence"][rows] += scores
+            record["score"][rows] = scores
+            record["box"][rows] = boxes
+            if parameters.direction:
+                past = record["past"][rows]
+                past[:, :-1] = past[:, 1:].copy()
+                past[:, -1] = centred[:, :2]
+                record["past"][rows] = past
+            if parameters.class_agnostic:
+                records.vote(record, rows, scores, class_ids, parameters.class_memory)
         state = record["state"]
-        if len(rows) == len(record) and np.count_nonzero(state == CONFIRMED) == len(record):
+        if every and np.count_nonzero(state == CONFIRMED) == len(record):
             return
         hit = np.zeros(len(record), bool)
         hit[rows] = True
+        tentative = state == TENTATIVE
         ready = state == LOST
-        ready |= (
-            (state == TENTATIVE)
-            & (record["hits"] >= parameters.confirm_hits)
-            & (record["evidence"] >= parameters.confirm_score)
-            & (stamp - record["born"] >= parameters.confirm_after * NS_PER_S)
-        )
+        if np.count_nonzero(tentative):
+            ready |= (
+                tentative
+                & (record["hits"] >= parameters.confirm_hits)
+                & (record["evidence"] >= parameters.confirm_score)
+                & (stamp - record["born"] >= parameters.confirm_after * NS_PER_S)
+            )
         ready &= hit
         state[ready] = CONFIRMED
-        if len(rows) == len(record):
+        if every:
             return
         missed = ~hit
-        dead = missed & (state == TENTATIVE)
+        dead = missed & tentative
         dead &= stamp - record["seen"] > parameters.tentative_lost_after * NS_PER_S
         missed &= state == CONFIRMED
         state[missed] = LOST
         # A box that keeps growing or shrinking unseen would swallow the image or vanish.
-        self._motion[motion.VELOCITY, missed, 2:] = 0.0
-        dead |= self._duplicates()
-        if stalled:  # a source without stamps must not keep what is gone for ever
+        self._motion[missed, motion.SIZE_VELOCITY] = 0.0
+        if parameters.duplicate_iou < 1.0:
+            dead |= self._duplicates()
+        if step == 0:  # a source without stamps must not keep what is gone for ever
             record["stalled"] += ~hit
             dead |= record["stalled"] > MAX_STALLED
         if np.count_nonzero(dead):
             self._keep(~dead)
 
-    def _vote(self, rows: NDArray, scores: NDArray, class_ids: NDArray) -> None:
-        """Majority vote over a stream, weighted by score: the class changes when the others outweigh it.
+    def _renew(self, matched: NDArray, step: int, gaps: NDArray, centred: NDArray) -> None:
+        """Velocity after a gap, from the detections on both sides of it.
 
-        Boyer and Moore's majority vote algorithm (1981): constant memory, whatever the number of classes.
+        What OC-SORT's observation-centric re-update comes to, which replays a straight way between the two.
         """
-        record = self._record
-        old = record["class_id"][rows]
-        same = old == class_ids
-        if np.count_nonzero(same) == len(same):
-            record["vote"][rows] = np.minimum(record["vote"][rows] + scores, self.parameters.class_memory)
-            return
-        vote = record["vote"][rows] + np.where(same, scores, -scores)
-        record["class_id"][rows] = np.where(vote < 0, class_ids, old)
-        record["vote"][rows] = np.minimum(np.abs(vote), self.parameters.class_memory)
+        found = (gaps > step) & (gaps > 0)
+        if np.count_nonzero(found):
+            rows, gap = matched[found], gaps[found] / NS_PER_S
+            before = motion.to_centre(self._record["box"][rows])
+            self._motion[rows, motion.VELOCITY] = (centred[found] - before) / gap[:, None]
+            measurement = self.parameters.noise.measurement
+            self._motion[rows, motion.VAR_VELOCITY] = 2.0 * (measurement / gap) ** 2
+            self._motion[rows, motion.COVARIANCE] = 0.0
 
     def _duplicates(self) -> NDArray[np.bool_]:
         """Of a lost and a living track on nearly the same box, the younger."""
@@ -262,8 +227,8 @@ class Tracker:
         alive = (record["state"] == CONFIRMED).nonzero()[0]
         if not (lost.size and alive.size):
             return doubled
-        boxes = motion.to_corners(self._motion[motion.POSITION])
-        pairs_lost, pairs_alive = np.nonzero(iou_matrix(boxes[lost], boxes[alive]) > DUPLICATE_IOU)
+        boxes = motion.to_corners(self._motion[:, motion.POSITION])
+        pairs_lost, pairs_alive = np.nonzero(iou_matrix(boxes[lost], boxes[alive]) > self.parameters.duplicate_iou)
         if pairs_lost.size:
             a, b = lost[pairs_lost], alive[pairs_alive]
             same = record["class_id"][a] == record["class_id"][b] if not self.parameters.class_agnostic else True
@@ -273,22 +238,13 @@ class Tracker:
         return doubled
 
     def _begin(self, stamp: int, boxes: NDArray, scores: NDArray, class_ids: NDArray, state: np.uint8) -> None:
-        count = len(boxes)
-        record = np.zeros(count, _RECORD)
-        record["id"] = np.arange(self._next_id, self._next_id + count)
-        record["born"] = record["seen"] = stamp
-        record["class_id"] = class_ids
-        record["hits"] = 1
-        record["score"] = record["vote"] = record["evidence"] = scores
-        record["box"] = boxes
-        record["state"] = state
+        record = records.begin(self._next_id, stamp, boxes, scores, class_ids, state)
         if self.parameters.confirm_hits == 1 and not self.parameters.confirm_after:
             record["state"][scores >= self.parameters.confirm_score] = CONFIRMED
-        self._next_id += count
+        self._next_id += len(boxes)
+        started = motion.initiate(motion.to_centre(boxes), self.parameters.noise)
         self._record = np.concatenate([self._record, record])
-        self._motion = np.concatenate(
-            [self._motion, motion.initiate(motion.to_centre(boxes), self.parameters.noise)], axis=1
-        )
+        self._motion = np.concatenate([self._motion, started])
 
     def _report(self, detections: Detections) -> Tracks:
         parameters, record = self.parameters, self._record
@@ -299,8 +255,9 @@ class Tracker:
         if parameters.publish_lost:
             shown |= state == LOST
         every = np.count_nonzero(shown) == len(record)
-        part, moving = (record, self._motion) if every else (record[shown], self._motion[:, shown])
-        boxes = motion.to_corners(moving[motion.POSITION]).astype(np.float32)
+        part, moving = (record, self._motion) if every else (record[shown], self._motion[shown])
+        self._reported = moving
+        boxes = motion.to_corners(moving[:, motion.POSITION]).astype(np.float32)
         if parameters.output_box == "detected":
             seen = part["seen"] == detections.stamp
             boxes[seen] = part["box"][seen]
@@ -309,7 +266,7 @@ class Tracker:
             scores=part["score"].copy(),
             class_ids=part["class_id"].copy(),
             ids=part["id"].copy(),
-            velocities=moving[motion.VELOCITY, :, :2].astype(np.float32),
+            velocities=moving[:, motion.CENTRE_VELOCITY].astype(np.float32),
             ages=((detections.stamp - part["born"]) / NS_PER_S).astype(np.float32),
             states=part["state"].copy(),
             labels=self._labels,

@@ -133,15 +133,15 @@ def test_fast_objects_at_a_low_rate_are_met() -> None:
 
 
 def test_confirmation() -> None:
-    """Strong detections confirm in the second frame, weak ones need more; a single flash never shows."""
+    """Strong detections confirm in the third frame, weaker ones need more; a single flash never shows."""
     tracker = Tracker.from_preset("edge_vision")
     tracker.update(frame([], 0.0))
     shown = [len(tracker.update(frame([box(100, 100)], 0.1 * step, 0.9))) for step in range(1, 4)]
-    assert shown == [0, 1, 1]
+    assert shown == [0, 0, 1]
     tracker.reset()
     tracker.update(frame([], 1.0))
-    shown = [len(tracker.update(frame([box(100, 100)], 1 + 0.1 * step, 0.5))) for step in range(1, 5)]
-    assert shown == [0, 0, 1, 1]
+    shown = [len(tracker.update(frame([box(100, 100)], 1 + 0.1 * step, 0.6))) for step in range(1, 5)]
+    assert shown == [0, 0, 0, 1]
     tracker.reset()
     flashes = [[], [box(100, 100)], [], [box(300, 100)], [], []]
     assert [len(tracker.update(frame(boxes, 2 + 0.1 * k))) for k, boxes in enumerate(flashes)] == [0] * 6
@@ -368,7 +368,7 @@ def test_presets_and_overrides() -> None:
     assert Tracker().parameters == PRESETS["edge_vision"]
     assert Tracker.from_preset("bytetrack", lost_after=2.0).parameters.lost_after == 2.0
     with pytest.raises(
-        ValueError, match="unknown tracker preset 'deepsort': choose one of edge_vision, bytetrack, sort"
+        ValueError, match="unknown tracker preset 'deepsort': choose one of edge_vision, bytetrack, sort, ocsort"
     ):
         Tracker.from_preset("deepsort")
     with pytest.raises(ValueError, match="unknown tracker parameter track_buffer"):
