@@ -135,10 +135,6 @@ def _in_turns(
     times = {choice: near.get(choice) or look for choice, look in looks.items()}
     ranked = sorted(times, key=lambda choice: _median(times[choice]))
     timings = tuple(_timing(choice, times[choice]) for choice in ranked)
-    for timing in timings:
-        _tell(log, f"{timing.candidate}: p50 {timing.p50:.2f} ms, p95 {timing.p95:.2f} ms")
-    for name, why in rejected:
-        _tell(log, f"{name}: out, {why}")
     if ranked:
         limit = _median(times[ranked[0]]) * TIE
         first = min((c for c in ranked if _median(times[c]) <= limit), key=choices.index)
