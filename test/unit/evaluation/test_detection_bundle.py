@@ -12,6 +12,7 @@ import yaml
 
 from edge_vision.cli import evaluate
 from edge_vision.evaluation.detection import DetectionScores
+from edge_vision.inference import load_bundle
 from edge_vision.simulation import LABELS
 
 
@@ -32,10 +33,14 @@ def scores(bundle: Path) -> DetectionScores:
 
 
 def test_the_card_is_that_of_the_file(bundle: Path, card: dict) -> None:
-    (variant,) = card["variants"]
+    variant, *converted = card["variants"]
     data = (bundle / variant["file"]).read_bytes()
     assert hashlib.sha256(data).hexdigest() == variant["sha256"]
     assert len(data) <= 1_500_000
+    assert {(one["backend"], one["precision"]) for one in converted} == {
+        (backend, precision) for backend in ("litert", "ncnn") for precision in ("fp32", "fp16")
+    }
+    assert len(load_bundle(bundle).variants) == 5  # which compares every sum
     assert tuple(card["labels"]) == LABELS
     assert variant["measured"]["map50_95"] >= 0.75
     assert variant["measured"]["map50"] >= 0.95
