@@ -46,7 +46,8 @@ def make_crowd(crowd: Crowd) -> tuple[list[Detections], list[Tracks]]:
     for frame in range(crowd.frames):
         stamp = round(frame * NS_PER_S / crowd.rate)
         outside = (centres < 0).any(axis=1) | (centres > (WIDTH, HEIGHT)).any(axis=1)
-        gone = np.flatnonzero(outside | (rng.random(count) < 1 / (crowd.life * crowd.rate)))
+        leaving = outside | (rng.random(count) < 1 / (crowd.life * crowd.rate))
+        gone = np.flatnonzero(leaving & (frame > 0))
         centres[gone], sizes[gone], speeds[gone] = _born(rng, len(gone), height)
         ids[gone] = ids.max(initial=0) + 1 + np.arange(len(gone))
         born[gone] = frame

@@ -75,7 +75,11 @@ class LocalPeers:
         return {peer.package: peer.version() for peer in self._peers}
 
     def track(self, name: str, frames: Sequence[Detections], rate: float, warps: NDArray | None = None) -> Run:
-        peer = next(peer for peer in self._peers if peer.name == name)
+        peer = next((peer for peer in self._peers if peer.name == name), None)
+        if peer is None:
+            raise PeerFailed(
+                f"there is no tracker called {name} here; there are {', '.join(p.name for p in self._peers)}"
+            )
         try:
             return track(peer.make(rate), frames, warps)
         except Exception as error:

@@ -1,8 +1,8 @@
 """What an update of the tracker costs against the number of objects, beside every other tracker that is installed.
 
-Each contender follows the same synthetic crowds (`crowd.py`). They take turns: in every round each goes once through the
-whole crowd with a fresh tracker, in another order. Timed is the update alone: what it takes to put boxes into a peer's own
-types, and to read what it says, is not counted (ours needs neither).
+Each contender follows the same synthetic crowds (`crowd.py`). They take turns: in every round each goes once through
+the whole crowd with a fresh tracker, in another order. Timed is the update alone: what it takes to put boxes into a
+peer's own types, and to read what it says, is not counted (ours needs neither).
 """
 
 from __future__ import annotations
@@ -37,7 +37,7 @@ Follow = Callable[[list[Detections], float], NDArray[np.int64]]
 
 @dataclass(frozen=True, slots=True)
 class Settings:
-    """objects: sizes of the crowds; frames, rounds: of each contender; only: patterns of contenders' names, ours always;
+    """objects: sizes of the crowds; frames, rounds: of each contender; only: patterns of peers' names;
     pythons: interpreters that have more peers."""
 
     objects: tuple[int, ...] = tuple(LIMITS_MS)

@@ -36,10 +36,8 @@ class PeerTracker(Protocol):
 
 @dataclass(frozen=True, slots=True)
 class Peer:
-    """name: as in tables; package: its distribution; make: frames/s that it will see -> tracker, ImportError where it is not installed.
-
-    warps: it uses a warp given from outside; the others do not look at it.
-    """
+    """name: as in tables; package: its distribution; make: frames/s that it will see -> tracker, ImportError where
+    it is not installed; warps: it uses a warp given from outside, the others do not look at it."""
 
     name: str
     package: str
@@ -146,6 +144,7 @@ class Ultralytics:
     def __init__(self, module: str, name: str, config: str, given_warp: bool = False, **settings: Any) -> None:
         from types import SimpleNamespace
 
+        importlib.import_module("lap")  # it would be installed by the import of the trackers, unasked
         package = importlib.import_module("ultralytics.utils")
         values = package.YAML.load(package.ROOT / "cfg" / "trackers" / config) | settings
         if "gmc_method" in values:
@@ -168,9 +167,9 @@ class Ultralytics:
         return self._tracker.update(converted)
 
     def result(self, raw: Any) -> TrackedBoxes:
-        rows = np.asarray(raw, np.float64).reshape(len(raw), -1)
-        if not len(rows):
+        if not len(raw):
             return nothing()
+        rows = np.asarray(raw, np.float64)
         return TrackedBoxes(rows[:, :4], rows[:, 4].astype(np.int64), rows[:, 5])
 
 

@@ -148,8 +148,14 @@ def _contenders(
             f"{args.boxes} holds results for {', '.join(ready)} and detections for others; score them one after "
             "another, with --sequences"
         )
-    contenders: dict[str, Contender] = {name: _ours(name, _settings(args.set), args.warps) for name in args.preset}
+    contenders: dict[str, Contender] = {}
     notes: list[str] = []
+    settings = _settings(args.set)
+    for preset in args.preset:
+        if not args.warps or args.peers:  # peers without warps are compared to ours without
+            contenders[preset] = _ours(preset, settings, False)
+        if args.warps:
+            contenders[f"{preset} + warps"] = _ours(preset, settings, True)
     if args.peers or args.peer_python:
         from edge_vision.benchmarks.peer_process import LocalPeers, PeerProcess
 
@@ -185,7 +191,8 @@ def _ours(preset: str, settings: Mapping[str, Any], warps: bool) -> Contender:
         from edge_vision.benchmarks import peer_process
         from edge_vision.benchmarks.tracking_peers import Ours
 
-        run = peer_process.track(Ours(preset, **settings), _detections(sequence, frames), _warps(sequence, frames))
+        given = _warps(sequence, frames) if warps else None
+        run = peer_process.track(Ours(preset, **settings), _detections(sequence, frames), given)
         return run.frames, run.ns
 
     return track

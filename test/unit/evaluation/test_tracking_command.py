@@ -1,0 +1,178 @@
+"""`edge_vision evaluate tracking`: from files to tables, with its exit codes."""
+
+from __future__ import annotations
+
+import argparse
+import csv
+import json
+from pathlib import Path
+
+import cv2
+import numpy as np
+import pytest
+
+from edge_vision.benchmarks.crowd import Crowd, make_crowd
+from edge_vision.cli import evaluate_tracking
+from edge_vision.evaluation import mot_files, sequences
+from edge_vision.evaluation.mot_files import SequenceInfo
+from edge_vision.evaluation.track_records import BoxRecords, Role, TrackedBoxes, TruthRecords
+
+pytest.importorskip("trackeval", reason="trackeval is not installed: pip install --no-deps trackeval==1.3.0")
+
+FRAMES = 30
+
+
+@pytest.fixture(scope="module")
+def data(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Two sequences of a synthetic crowd, in MOTChallenge's layout."""
+    home = tmp_path_factory.mktemp("data")
+    numbers = np.arange(1, FRAMES + 1)
+    for seed, name in enumerate(("walk-1", "run-1")):
+        found, truth = make_crowd(Crowd(6, FRAMES, seed=seed))
+        (home / name / "gt").mkdir(parents=True)
+        (home / name / "det").mkdir()
+        mot_files.write_seqinfo(home / name / "seqinfo.ini", SequenceInfo(name, 30, FRAMES, 1920, 1080))
+        true = sequences.as_records([TrackedBoxes(t.boxes, t.ids) for t in truth], numbers)
+        roles = np.full(len(true), Role.COUNTED, np.uint8)
+        records = TruthRecords(true.frames, true.ids, true.boxes, roles, np.ones(len(true), np.int64))
+        mot_files.write_truth(home / name / "gt" / "gt.txt", records)
+        boxes = sequences.as_records([TrackedBoxes(d.boxes, np.full(len(d), -1), d.scores) for d in found], numbers)
+        mot_files.write_boxes(home / name / "det" / "det.txt", boxes)
+    return home
+
+
+def run(*arguments: str | Path) -> int:
+    parser = argparse.ArgumentParser()
+    evaluate_tracking.add_arguments(parser)
+    return evaluate_tracking.run(parser.parse_args([str(argument) for argument in arguments]))
+
+
+def test_detections_are_tracked_and_scored(data: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    files = ["--markdown", tmp_path / "a.md", "--csv", tmp_path / "a.csv", "--results", tmp_path / "tracks"]
+    presets = ["--preset", "edge_vision", "sort"]
+    assert run(data, data, "--groups", "prefix", "--json", *presets, *files) == 0
+    report = json.loads(capsys.readouterr().out)
+    ours = report["trackers"][0]
+    assert ours["name"] == "edge_vision"
+    assert set(ours["groups"]) == {"walk", "run"}
+    assert ours["sequences"]["walk-1"]["hota"] > 0.5
+    assert ours["combined"]["frames"] == 2 * FRAMES
+    assert ours["ms"]["walk-1"] > 0
+    page = (tmp_path / "a.md").read_text()
+    assert page.startswith("| HOTA / MOTA / IDF1 / IDSW | run | walk | mean HOTA | ms/update |")
+    assert "**" in page
+    with open(tmp_path / "a.csv") as file:
+        rows = list(csv.DictReader(file))
+    assert {(row["tracker"], row["kind"]) for row in rows} >= {("edge_vision", "sequence"), ("sort", "all")}
+    # What was written scores as what was tracked.
+    assert run(data, tmp_path / "tracks" / "edge_vision", "--json") == 0
+    again = json.loads(capsys.readouterr().out)["trackers"][0]
+    assert again["combined"]["hota"] == pytest.approx(ours["combined"]["hota"], abs=1e-4)
+    assert again["ms"] == {}
+
+
+def test_thinned_and_dropped_frames_are_not_looked_at(data: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert run(data, data, "--every", "3", "--sequences", "walk-1", "--json") == 0
+    report = json.loads(capsys.readouterr().out)
+    assert report["trackers"][0]["combined"]["frames"] == FRAMES / 3
+    assert "1 frame in 3" in report["notes"][0]
+    assert run(data, data, "--drop", "0.5", "--seed", "1", "--sequences", "walk-1", "--json") == 0
+    first = json.loads(capsys.readouterr().out)["trackers"][0]["combined"]
+    assert 5 < first["frames"] < 25
+    assert run(data, data, "--drop", "0.5", "--seed", "1", "--sequences", "walk-1", "--json") == 0
+    assert json.loads(capsys.readouterr().out)["trackers"][0]["combined"] == first
+
+
+def test_the_table_names_sequences_and_their_sum(data: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert run(data, data) == 0
+    lines = capsys.readouterr().out.splitlines()
+    assert lines[0].split()[:3] == ["edge_vision", "HOTA", "DetA"]
+    assert [line.split()[0] for line in lines[1:3]] == ["run-1", "walk-1"]
+    assert lines[3].startswith("= all together")
+
+
+def test_settings_reach_the_tracker(data: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    one = ["--sequences", "walk-1", "--json"]
+    assert run(data, data, *one, "--set", "new_score=0.99") == 0
+    strict = json.loads(capsys.readouterr().out)["trackers"][0]["combined"]
+    assert run(data, data, *one) == 0
+    assert json.loads(capsys.readouterr().out)["trackers"][0]["combined"]["results"] > strict["results"]
+
+
+@pytest.mark.parametrize(
+    ("arguments", "says"),
+    [
+        (["--preset", "best"], "unknown tracker preset 'best'"),
+        (["--set", "patience=3"], "patience"),
+        (["--set", "lost_after"], "write NAME=VALUE"),
+        (["--every", "0"], "from 1 up"),
+        (["--drop", "1"], "cannot be dropped"),
+        (["--groups", "cars=KITTI*"], "no sequence fits the group cars"),
+        (["--sequences", "swim*"], "no sequence in"),
+    ],
+)
+def test_wrong_arguments_end_with_2(
+    data: Path, capsys: pytest.CaptureFixture[str], arguments: list[str], says: str
+) -> None:
+    assert run(data, data, *arguments) == 2
+    assert says in capsys.readouterr().err
+
+
+def test_a_broken_file_ends_with_2_and_its_line(data: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    for name in ("walk-1", "run-1"):
+        (tmp_path / f"{name}.txt").write_text("1,-1,1,1,5,5,0.9\n1,-1,oops,1,5,5,0.9\n")
+    assert run(data, tmp_path) == 2
+    assert "run-1.txt, line 2" in capsys.readouterr().err
+
+
+def test_without_trackeval_it_ends_with_1(
+    data: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setitem(__import__("sys").modules, "trackeval.metrics", None)
+    assert run(data, data, "--sequences", "walk-1") == 1
+    assert "pip install --no-deps trackeval" in capsys.readouterr().err
+
+
+def test_an_interpreter_that_is_none_ends_with_1(data: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert run(data, data, "--peer-python", "/no/such/python") == 1
+    assert "cannot be started" in capsys.readouterr().err
+
+
+def test_results_and_peers_do_not_go_together(data: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    records = BoxRecords(np.array([1]), np.array([1]), np.array([[0.0, 0, 9, 9]]), np.ones(1), np.full(1, -1))
+    for name in ("walk-1", "run-1"):
+        mot_files.write_boxes(tmp_path / f"{name}.txt", records)
+    assert run(data, tmp_path, "--peers") == 2
+    assert "holds results" in capsys.readouterr().err
+
+
+def test_a_video_where_there_are_images(data: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    images = tmp_path / "img1"
+    images.mkdir()
+    for frame in range(1, FRAMES + 1):
+        cv2.imwrite(str(images / f"{frame:06d}.jpg"), np.full((270, 480, 3), 80, np.uint8))
+    home = data / "walk-1"
+    link = home / "img1"
+    link.symlink_to(images, target_is_directory=True)
+    try:
+        assert run(data, data, "--every", "4", "--video", tmp_path / "tracks.mp4") == 0
+    finally:
+        link.unlink()
+    assert "no video of run-1" in capsys.readouterr().out
+    video = cv2.VideoCapture(str(tmp_path / "tracks.mp4"))
+    shown = []
+    while (read := video.read())[0]:
+        shown.append(read[1])
+    assert len(shown) == FRAMES - 1  # frames 1, 5, ..., 29, each as long as the step
+    assert shown[-1].shape == (270, 480, 3)
+    assert shown[-1].std() > 1  # something is drawn
+
+
+def test_a_real_sequence(shared_data: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    home = shared_data / "tracking"
+    if not (home / "TUD-Campus").is_dir():
+        pytest.skip("tracking/TUD-Campus is not among the shared data")
+    assert run(home, home, "--sequences", "TUD-Campus", "--json") == 0
+    combined = json.loads(capsys.readouterr().out)["trackers"][0]["combined"]
+    assert (combined["frames"], combined["objects"], combined["identities"]) == (71, 359, 8)
+    assert combined["hota"] > 0.4
