@@ -179,7 +179,7 @@ class Conveyor:
         o, m = self.options, self._margin
         self._canvas = np.zeros((o.height + 2 * m, o.width + 2 * m, 3), np.uint8)
         top = -m / self.scale
-        draw_rails(self._canvas, self.scale, top, top, o.seed)
+        draw_rails(self._canvas, self.scale, top, top + o.shift, o.seed)
         y0 = round(BELT_TOP * self.scale) + m
         texture = belt_texture(self.scale, o.seed)
         self._belt_rows = slice(max(y0, 0), min(y0 + texture.shape[0], self._canvas.shape[0]))
@@ -258,8 +258,11 @@ class Conveyor:
 
     def render(self, index: int, start_stamp: int = 0, *, masks: bool = False, clean: bool = False) -> SimulatedFrame:
         """Frame ``index`` of the camera with its truth. masks, clean: whether to make those as well."""
+        o = self.options
         radiance = self.radiance(index)
-        key = (self.options.seed, index, 2) if self.options.noise else None
+        # Two cameras over one belt have noise of their own.
+        place = () if o.shift == 0.0 else (round(o.shift * 256) & 0xFFFFFFFF,)
+        key = (o.seed, index, 2, *place) if o.noise else None
         image = expose(radiance, self.sensor, key, self._light)
         frame = Frame(image, self.stamp(index, start_stamp), FRAME_ID, index)
         return SimulatedFrame(

@@ -33,7 +33,7 @@ _SHARES = np.array([0.18, 0.15, 0.15, 0.12, 0.13, 0.12, 0.15])
 class Part:
     """A part as it was put on the belt.
 
-    u: its place along the belt: at the belt's travel s its centre is at x = s - u. y: across the image. angle,
+    u: its place along the belt: at the belt's travel s its centre is at x = s - shift - u. y: across the image. angle,
     turning: rad at time 0 and rad/s, clockwise. size: factor. order: of two that overlap the larger lies on top.
     """
 
@@ -74,8 +74,8 @@ class BeltLayout:
         return self.options.speed * (1 + sum(a * math.sin(w * t + p) for a, w, p in self._swings))
 
     def parts(self, t: float) -> tuple[list[Part], float]:
-        """The parts that may show at ``t`` s, lowest first, and the belt's travel."""
-        travel = self.travel(t)
+        """The parts that may show at ``t`` s, lowest first, and the belt's travel past the camera's left edge."""
+        travel = self.travel(t) - self.options.shift
         first, last = self._columns(travel)
         cells = (self._part(column, lane) for column in range(first, last + 1) for lane in range(_LANES))
         parts = [part for part in cells if part is not None]
@@ -114,7 +114,8 @@ class BeltLayout:
         )
 
     def _entry_time(self, part_u: float) -> float:
-        """When, in s, the belt had run ``part_u`` units, by Newton's method; 0 for what lay in the image already."""
+        """When, in s, a part came to the camera's left edge, by Newton's method; 0 for what had passed it already."""
+        part_u += self.options.shift
         if self.options.speed <= 0 or part_u <= 0:
             return 0.0
         t = part_u / self.options.speed

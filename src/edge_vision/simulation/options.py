@@ -16,7 +16,9 @@ class ConveyorOptions:
     endless. density: share of the places on the belt that hold a part, 0..1. speed: mean belt speed in px/s of a
     480-line image. variation: how far the speed swings about its mean, 0..0.6. rotation: largest turning rate of a
     part in degrees/s. exposure: s. gain: factor on DN/e-. light: factor on the scene's illumination. noise: shot
-    and read noise. read_noise: e-. blur: motion blur. distortion: factor on the lens' plumb_bob coefficients.
+    and read noise. read_noise: e-. blur: motion blur. distortion: factor on the lens' plumb_bob coefficients. shift:
+    how far down the belt the camera is mounted, in pixels of a 480-line image: two cameras over one belt are two scenes of
+    one seed and different shifts, in which a part has the same id.
 
     Raises ValueError naming the option where a value is out of its range.
     """
@@ -37,6 +39,7 @@ class ConveyorOptions:
     read_noise: float = 8.0
     blur: bool = True
     distortion: float = 1.0
+    shift: float = 0.0
 
     def __post_init__(self) -> None:
         ranges: dict[str, tuple[float, float]] = {
@@ -54,6 +57,7 @@ class ConveyorOptions:
             "light": (0, 1e3),
             "read_noise": (0, 1e4),
             "distortion": (-1, 2),
+            "shift": (-100_000, 100_000),
         }
         for name, (low, high) in ranges.items():
             value = getattr(self, name)
