@@ -151,7 +151,7 @@ def test_turned_and_mixed_outputs_are_found_by_their_values(data: st.DataObject)
     for (index, axes, worst), reference in zip(found, references, strict=True):
         turned = results[index].transpose(axes) if axes else results[index]
         np.testing.assert_allclose(turned, reference, atol=1e-6)
-        assert worst < 1e-5
+        assert worst * np.ptp(reference) < 1e-6  # the error is relative to the range, which may be small
 
 
 def test_axes_stay_where_turning_them_changes_nothing() -> None:

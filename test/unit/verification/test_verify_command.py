@@ -36,7 +36,7 @@ def test_equal_is_0_and_different_1_with_a_picture(
     assert (content["passed"], content["frames"], content["rows"][0]["state"]) == (True, 3, "passed")
     assert (folder / "verification.json").is_file()
 
-    make_detector(folder / "other.onnx", objects[1:])
+    make_detector(folder / "other.onnx", objects[1:], quantised=True)
     make_bundle(folder, {"backend": "onnxruntime", "precision": "int8", "file": "other.onnx"})
     table, image = tmp_path / "table.md", tmp_path / "worst.png"
     assert typed(*usual, "--markdown", str(table), "--picture", str(image)) == 1
