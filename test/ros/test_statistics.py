@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import pytest
 from diagnostic_msgs.msg import DiagnosticArray, DiagnosticStatus
-from edge_vision.inference.backends import BACKENDS
 from edge_vision.msg import NodeStats, PipelineStats, TrackArray
 from ros_harness import BEST_EFFORT, SHARED_MEMORY, Observer, Process, stamp_of
 from sensor_msgs.msg import CameraInfo, Image
 from vision_msgs.msg import Detection2DArray
 from visualization_msgs.msg import Marker, MarkerArray
+
+from edge_vision.inference.backends import BACKENDS
 
 NODES = ("camera", "inference", "tracking", "overlay", "monitor")
 CAMERA_INFO = """
