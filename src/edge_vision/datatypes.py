@@ -160,3 +160,32 @@ class NodeStats:
     stages: tuple[StageLatency, ...] = ()
     stamp: int = 0
     frame_id: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Region:
+    """Where objects are counted. kind: "line" (points: its start and end) or "zone" (its corners), source pixels."""
+
+    name: str
+    kind: str
+    points: tuple[tuple[float, float], ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Counts:
+    """Totals of R regions by K classes up to ``stamp``, lines first.
+
+    class_ids (K,) int64, ascending, into ``labels``: the classes met so far. ins, outs (R, K) int64: crossings of a
+    line in its two directions (which is `in`: edge_vision.counting.Line), or who entered and left a zone; present
+    (R, K) int64: who is in a zone now, entered less left; dwell (R, K) float32: mean seconds in it of those who left.
+    """
+
+    regions: tuple[Region, ...] = ()
+    class_ids: NDArray[np.int64] = field(default_factory=lambda: _empty(0, dtype=np.int64))
+    ins: NDArray[np.int64] = field(default_factory=lambda: _empty(0, 0, dtype=np.int64))
+    outs: NDArray[np.int64] = field(default_factory=lambda: _empty(0, 0, dtype=np.int64))
+    present: NDArray[np.int64] = field(default_factory=lambda: _empty(0, 0, dtype=np.int64))
+    dwell: NDArray[np.float32] = field(default_factory=lambda: _empty(0, 0))
+    labels: Labels = ()
+    stamp: int = 0
+    frame_id: str = ""

@@ -84,6 +84,9 @@ ARGUMENTS: tuple[Argument, ...] = (
         BOOLEAN,
     ),
     Argument("tracking", "true", "Follow the detected objects over time; false: overlay shows detections.", BOOLEAN),
+    Argument(
+        "counters", "", "YAML file of lines and zones that tracks are counted at (docs/counting.md); empty: no counter."
+    ),
     Argument("quality", "false", "Image quality figures. No node gives them yet: only false is accepted.", BOOLEAN),
     Argument("overlay", "true", "Draw results on the images, and rviz markers (only while somebody looks).", BOOLEAN),
     Argument("use_rviz", "false", "Also start rviz2.", BOOLEAN),
@@ -112,6 +115,8 @@ def checked(values: Mapping[str, str]) -> dict[str, str]:
         result[name] = _checked(argument, value)
     if result.get("quality") == "true":
         raise DeploymentError("quality:=true: this version has no quality node; leave quality:=false")
+    if result.get("counters") and result.get("tracking") == "false":
+        raise DeploymentError(f"counters:={result['counters']}: counted are tracks; leave tracking:=true")
     return result
 
 

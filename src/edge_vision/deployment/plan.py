@@ -16,7 +16,7 @@ from edge_vision.inference.hardware import Hardware, detect_hardware
 from edge_vision.inference.profiles import load_profile, on_machine, profile_name
 from edge_vision.paths import share_directory
 
-NODES = ("camera", "inference", "tracking", "overlay", "monitor", "recorder")
+NODES = ("camera", "inference", "tracking", "counter", "overlay", "monitor", "recorder")
 """What can be started, in the order in which data flows; each is also the name of its executable."""
 
 # Which node takes a launch argument as its parameter of the same name.
@@ -65,6 +65,8 @@ def plan(
     nodes = _nodes(value, has_camera, extra_nodes)
     namespace = _absolute(value["namespace"])
     profile_note, kind = _hardware(value["hardware"], machine)
+    if value["counters"]:
+        given["counters"] = str(_file("counters", value["counters"], "docs/counting.md"))
     given_parameters = _parameters(given, nodes, kind, compressed, parameters or {})
     remaps = _remaps(image_topic)
     user_file = _user_file(value["params_file"])
@@ -107,6 +109,7 @@ def _nodes(value: Mapping[str, str], has_camera: bool, extra: Sequence[str]) -> 
     wanted = {"inference", "monitor", *extra}
     wanted |= {"camera"} if has_camera else set()
     wanted |= {node for node in ("tracking", "overlay") if value[node] == "true"}
+    wanted |= {"counter"} if value["counters"] else set()
     return tuple(node for node in NODES if node in wanted)
 
 
@@ -149,6 +152,8 @@ def _parameters(
     for name, node in _NODE_OF.items():
         if name in given and node in result:
             result[node][name] = kind if name == "hardware" else given[name]
+    if given.get("counters") and "counter" in result:
+        result["counter"]["file"] = given["counters"]
     if "use_sim_time" in given:
         for values in result.values():
             values["use_sim_time"] = given["use_sim_time"] == "true"
@@ -161,13 +166,13 @@ def _parameters(
 
 
 def _user_file(name: str) -> Path | None:
-    if not name:
-        return None
+    return _file("params_file", name, "config/detect.yaml") if name else None
+
+
+def _file(argument: str, name: str, example: str) -> Path:
     path = Path(name).expanduser().absolute()
     if not path.is_file():
-        raise DeploymentError(
-            f"params_file:={name}: there is no such file; config/detect.yaml shows what one looks like"
-        )
+        raise DeploymentError(f"{argument}:={name}: there is no such file; {example} shows what one looks like")
     return path
 
 
@@ -231,7 +236,7 @@ def _nodes_note(
 
 
 def _parameters_note(user_file: Path | None, given: Mapping[str, str]) -> str:
-    carried = [name for name in given if name in _NODE_OF or name == "use_sim_time"]
+    carried = [name for name in given if name in _NODE_OF or name in ("counters", "use_sim_time")]
     layers = ["config/detect.yaml", *([str(user_file)] if user_file else [])]
     layers += [f"the arguments {', '.join(carried)}"] if carried else []
     return f"parameters, the later ones win: {', '.join(layers)}"

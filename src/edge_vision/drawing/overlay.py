@@ -48,7 +48,7 @@ class OverlayOptions:
 
 
 @dataclass(frozen=True, slots=True)
-class _Style:
+class Style:
     """Sizes in px for one image size."""
 
     line: int
@@ -59,12 +59,12 @@ class _Style:
 
 
 @lru_cache(maxsize=16)
-def _style(width: int, height: int, scale: float) -> _Style:
+def image_style(width: int, height: int, scale: float) -> Style:
     # Letters grow slower than the image: at 320x240 they must stay legible, at 1080p they need not be poster-sized.
     unit = math.sqrt(width * height / (640 * 480))
     line = max(2, round(2 * unit**0.8 * scale))
     font = 0.48 * max(unit, 0.7) ** 0.8 * scale
-    return _Style(
+    return Style(
         line=line,
         seam=line + 2 if unit > 0.8 else 0,  # on small images a seam would cover more than it separates
         font=font,
@@ -74,7 +74,7 @@ def _style(width: int, height: int, scale: float) -> _Style:
 
 
 @lru_cache(maxsize=512)
-def _text_size(text: str, font: float, stroke: int) -> tuple[int, int, int]:
+def text_size(text: str, font: float, stroke: int) -> tuple[int, int, int]:
     """Width, height above the baseline, depth below it, in px."""
     (width, height), depth = cv2.getTextSize(text, FONT, font, stroke)
     return width, height, depth
@@ -109,7 +109,7 @@ class OverlayRenderer:
         """
         canvas, self._bits = to_bgr8(image, out, self._bits)
         height, width = canvas.shape[:2]
-        style = _style(width, height, self.options.scale)
+        style = image_style(width, height, self.options.scale)
         tracks = objects if isinstance(objects, Tracks) else None
         boxes = self._visible(objects.boxes, width, height)
         colours = self._colours(objects)
@@ -164,7 +164,7 @@ class OverlayRenderer:
         return " ".join(parts)
 
     @staticmethod
-    def _box(canvas: NDArray, box: tuple[int, int, int, int], colour: Colour, style: _Style, lost: bool) -> None:
+    def _box(canvas: NDArray, box: tuple[int, int, int, int], colour: Colour, style: Style, lost: bool) -> None:
         x1, y1, x2, y2 = box
         if not lost:
             if style.seam:  # keeps the line visible on a background of its own colour
@@ -182,11 +182,11 @@ class OverlayRenderer:
 
     @staticmethod
     def _tag(
-        canvas: NDArray, box: tuple[int, int, int, int], text: str, colour: Colour, style: _Style, top: int
+        canvas: NDArray, box: tuple[int, int, int, int], text: str, colour: Colour, style: Style, top: int
     ) -> None:
         """The text on a plate of the object's colour: above the box, or inside where there is no room above."""
         height, width = canvas.shape[:2]
-        wide, high, deep = _text_size(text, style.font, style.stroke)
+        wide, high, deep = text_size(text, style.font, style.stroke)
         plate_width, plate_height = wide + 2 * style.pad, high + deep + style.pad
         left = max(0, min(box[0] - style.line // 2, width - plate_width))
         above = box[1] - plate_height - style.line // 2
@@ -196,17 +196,17 @@ class OverlayRenderer:
         cv2.putText(canvas, text, origin, FONT, style.font, text_colour(colour), style.stroke, cv2.LINE_AA)
 
     @staticmethod
-    def _bar_height(lines: Sequence[str], style: _Style) -> int:
+    def _bar_height(lines: Sequence[str], style: Style) -> int:
         if not lines:
             return 0
-        _, high, deep = _text_size("Ag0", style.font, style.stroke)
+        _, high, deep = text_size("Ag0", style.font, style.stroke)
         return len(lines) * (high + deep + style.pad) + style.pad
 
     @staticmethod
-    def _bar(canvas: NDArray, lines: Sequence[str], style: _Style, bar_height: int) -> None:
+    def _bar(canvas: NDArray, lines: Sequence[str], style: Style, bar_height: int) -> None:
         bar = canvas[:bar_height]
         cv2.convertScaleAbs(bar, dst=bar, alpha=0.4)
-        _, high, deep = _text_size("Ag0", style.font, style.stroke)
+        _, high, deep = text_size("Ag0", style.font, style.stroke)
         for row, line in enumerate(lines):
             baseline = style.pad + row * (high + deep + style.pad) + high
             cv2.putText(canvas, line, (2 * style.pad, baseline), FONT, style.font, LIGHT, style.stroke, cv2.LINE_AA)

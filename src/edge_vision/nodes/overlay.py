@@ -7,8 +7,8 @@ from dataclasses import dataclass
 
 from visualization_msgs.msg import MarkerArray
 
-from edge_vision.datatypes import CameraInfo, Detections, Frame, LabelInfo, NodeStats, Tracks
-from edge_vision.drawing import OverlayOptions, OverlayRenderer
+from edge_vision.datatypes import CameraInfo, Counts, Detections, Frame, LabelInfo, NodeStats, Tracks
+from edge_vision.drawing import OverlayOptions, OverlayRenderer, draw_counts
 from edge_vision.ros import adapters, qos
 from edge_vision.ros.markers import to_markers
 from edge_vision.ros.node import Unusable, VisionNode
@@ -27,7 +27,7 @@ class OverlayParameters(NodeParameters):
 
 
 class OverlayNode(VisionNode[OverlayParameters]):
-    """image_raw + tracks -> overlay, markers."""
+    """image_raw + tracks (+ counts) -> overlay, markers."""
 
     parameters_type = OverlayParameters
 
@@ -37,6 +37,7 @@ class OverlayNode(VisionNode[OverlayParameters]):
         self._frames: OrderedDict[int, Frame] = OrderedDict()
         self._labels: tuple[str, ...] = ()
         self._info: CameraInfo | None = None
+        self._counts: Counts | None = None
         self._latencies: dict[str, tuple[float, float]] = {}
         self.overlay = self.publisher(Frame, "overlay")
         markers = adapters.Adapter(Tracks, MarkerArray, self._to_markers, _no_input)
@@ -48,6 +49,7 @@ class OverlayNode(VisionNode[OverlayParameters]):
         self.subscription(CameraInfo, "camera_info", self.learn_camera, counted=False, needed=self._info_needed)
         self.subscription(LabelInfo, "label_info", self.learn_labels, profile=qos.LATCHED, counted=False)
         self.subscription(NodeStats, "node_stats", self.learn_stats, counted=False)
+        self.subscription(Counts, "counts", self.learn_counts, counted=False, needed=self._looked_at)
         kind: type = Tracks if p.objects == "tracks" else Detections
         self.subscription(kind, p.objects, self.draw, counted=False, needed=self._drawing_needed)
         self._draw, self._publish = self.stage("draw"), self.stage("publish")
@@ -84,6 +86,9 @@ class OverlayNode(VisionNode[OverlayParameters]):
             if stage.stage == "latency":
                 self._latencies[stats.node] = stage.p50_ms, stage.p95_ms
 
+    def learn_counts(self, counts: Counts) -> None:
+        self._counts = counts
+
     def draw(self, objects: Tracks | Detections) -> None:
         if isinstance(objects, Tracks) and self._info is not None and self.markers.has_subscribers:
             self.markers.publish(objects)
@@ -94,6 +99,8 @@ class OverlayNode(VisionNode[OverlayParameters]):
             self._frames.popitem(last=False)
         with self._draw:
             image = self._renderer.draw(frame.image, objects, lines=self._lines())
+            if self._counts is not None:
+                draw_counts(image, self._counts, scale=self.parameters.scale)
         with self._publish:
             self.overlay.publish(Frame(image, frame.stamp, frame.frame_id, frame.sequence, "bgr8"))
 

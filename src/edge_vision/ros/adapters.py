@@ -21,6 +21,7 @@ from vision_msgs.msg import (
     Detection2D,
     Detection2DArray,
     ObjectHypothesisWithPose,
+    Point2D,
     VisionClass,
 )
 from vision_msgs.msg import LabelInfo as LabelInfoMessage
@@ -28,17 +29,19 @@ from vision_msgs.msg import LabelInfo as LabelInfoMessage
 from edge_vision.datatypes import (
     NS_PER_S,
     CameraInfo,
+    Counts,
     Detections,
     Frame,
     LabelInfo,
     NodeStats,
+    Region,
     StageLatency,
     Tracks,
     TrackState,
 )
+from edge_vision.msg import CountedRegion, ObjectCount, ObjectCounts, Track, TrackArray
 from edge_vision.msg import NodeStats as NodeStatsMessage
 from edge_vision.msg import StageLatency as StageLatencyMessage
-from edge_vision.msg import Track, TrackArray
 from edge_vision.ros import cdr_writer
 from edge_vision.ros.cdr import CDR_LITTLE_ENDIAN, SerializedImage, Truncated, parse_image
 
@@ -457,6 +460,63 @@ def node_stats_from_message(message: NodeStatsMessage) -> NodeStats:
     )
 
 
+# --- counts ----------------------------------------------------------------------------------------------------------
+
+_REGION_KINDS = {"line": CountedRegion.LINE, "zone": CountedRegion.ZONE}
+_KIND_NAMES = {number: name for name, number in _REGION_KINDS.items()}
+
+
+def counts_to_message(counts: Counts) -> ObjectCounts:
+    """Of every region and class one entry where anything was counted."""
+    message = ObjectCounts()
+    set_header(message.header, counts)
+    for region in counts.regions:
+        points = [Point2D(x=float(x), y=float(y)) for x, y in region.points]
+        message.regions.append(CountedRegion(name=region.name, kind=_REGION_KINDS[region.kind], points=points))
+    rows, columns = np.nonzero((counts.ins != 0) | (counts.outs != 0))
+    labels = counts.labels
+    for row, column in zip(rows.tolist(), columns.tolist(), strict=True):
+        class_id = int(counts.class_ids[column])
+        region = message.regions[row]
+        message.counts.append(
+            ObjectCount(
+                region=region.name,
+                kind=region.kind,
+                class_id=str(class_id),
+                class_name=labels[class_id] if 0 <= class_id < len(labels) else "",
+                count_in=int(counts.ins[row, column]),
+                count_out=int(counts.outs[row, column]),
+                present=int(counts.present[row, column]),
+                dwell=float(counts.dwell[row, column]),
+            )
+        )
+    return message
+
+
+def counts_from_message(message: ObjectCounts) -> Counts:
+    try:
+        regions = tuple(
+            Region(region.name, _KIND_NAMES[region.kind], tuple((p.x, p.y) for p in region.points))
+            for region in message.regions
+        )
+        row_of = {region.name: row for row, region in enumerate(regions)}
+        rows = [row_of[count.region] for count in message.counts]
+    except KeyError as error:
+        raise BadMessage(f"ObjectCounts with an unknown kind or region {error}: fill in CountedRegion") from None
+    numbers = [_class_number(count.class_id) for count in message.counts]
+    class_ids = np.unique(np.array(numbers, np.int64))
+    places = rows, np.searchsorted(class_ids, np.array(numbers, np.int64))
+    shape = len(regions), len(class_ids)
+    ins, outs, present = (np.zeros(shape, np.int64) for _ in range(3))
+    dwell = np.zeros(shape, np.float32)
+    for table, name in ((ins, "count_in"), (outs, "count_out"), (present, "present"), (dwell, "dwell")):
+        table[places] = [getattr(count, name) for count in message.counts]
+    names = {n: c.class_name for n, c in zip(numbers, message.counts, strict=True) if 0 <= n < 10_000}
+    labels = tuple(names.get(index, "") for index in range(max(names, default=-1) + 1))
+    stamp, frame_id = stamp_ns(message.header.stamp), message.header.frame_id
+    return Counts(regions, class_ids, ins, outs, present, dwell, labels, stamp, frame_id)
+
+
 # --- the table -------------------------------------------------------------------------------------------------------
 
 _SAMPLE_TRACKS = Tracks(
@@ -518,8 +578,9 @@ TRACK_ARRAY = Adapter(
 )
 LABEL_INFO = Adapter(LabelInfo, LabelInfoMessage, label_info_to_message, label_info_from_message)
 NODE_STATS = Adapter(NodeStats, NodeStatsMessage, node_stats_to_message, node_stats_from_message, gathered=True)
+COUNTS = Adapter(Counts, ObjectCounts, counts_to_message, counts_from_message)
 
 # The message that a datatype travels as unless a topic says otherwise.
 DEFAULT: dict[type, Adapter] = {
-    adapter.datatype: adapter for adapter in (IMAGE, CAMERA_INFO, DETECTIONS, TRACKS, LABEL_INFO, NODE_STATS)
+    adapter.datatype: adapter for adapter in (IMAGE, CAMERA_INFO, DETECTIONS, TRACKS, LABEL_INFO, NODE_STATS, COUNTS)
 }

@@ -71,6 +71,18 @@ def test_which_nodes_run(values: dict, nodes: tuple):
     assert only(plan(values)).nodes == nodes
 
 
+def test_counters_start_the_counter_with_their_file(tmp_path: Path, monkeypatch):
+    (tmp_path / "gate.yaml").write_text("lines: [{name: gate, start: [9, 9], end: [9, 0]}]")
+    monkeypatch.chdir(tmp_path)
+    process = only(plan({"counters": "gate.yaml"}))
+    assert process.nodes == ("camera", "inference", "tracking", "counter", "overlay", "monitor")
+    assert parameters_of(process) == {"counter": {"file": str(tmp_path / "gate.yaml")}}
+    with pytest.raises(DeploymentError, match=r"counters:=none\.yaml: there is no such file; docs/counting\.md shows"):
+        plan({"counters": "none.yaml"})
+    with pytest.raises(DeploymentError, match="leave tracking:=true"):
+        plan({"counters": "gate.yaml", "tracking": "false"})
+
+
 def test_without_tracking_the_overlay_draws_detections():
     assert parameters_of(only(plan({"tracking": "false"}))) == {"overlay": {"objects": "detections"}}
 

@@ -16,10 +16,12 @@ from vision_msgs.msg import LabelInfo as LabelInfoMessage
 
 from edge_vision.datatypes import (
     CameraInfo,
+    Counts,
     Detections,
     Frame,
     LabelInfo,
     NodeStats,
+    Region,
     StageLatency,
     Tracks,
 )
@@ -310,3 +312,32 @@ def test_compressing() -> None:
     frame = adapters.frame_from_compressed(adapters.compressed_from_frame(Frame(image, STAMP, "cam")))
     np.testing.assert_allclose(frame.image.astype(int), image, atol=3)
     assert (frame.stamp, frame.frame_id) == (STAMP, "cam")
+
+
+def test_counts_come_back() -> None:
+    counts = Counts(
+        (Region("gate", "line", ((320.0, 480.0), (320.5, 0.0))), Region("bin", "zone", ((0, 0), (9, 0), (9, 9)))),
+        np.array([0, 2]),
+        np.array([[3, 0], [1, 5]]),
+        np.array([[0, 0], [1, 2]]),
+        np.array([[0, 0], [0, 3]]),
+        np.array([[0, 0], [1.5, 2.25]], np.float32),
+        ("nut", "", "washer"),
+        STAMP,
+        "camera",
+    )
+    message = adapters.counts_to_message(counts)
+    assert [(c.region, c.kind, c.class_name) for c in message.counts] == [
+        ("gate", 0, "nut"),
+        ("bin", 1, "nut"),
+        ("bin", 1, "washer"),
+    ]
+    back = there_and_back(adapters.COUNTS, counts)
+    assert_same(back, counts, "class_ids", "ins", "outs", "present", "dwell")
+    assert (back.regions, back.labels) == (counts.regions, counts.labels)
+    nothing = there_and_back(adapters.COUNTS, Counts(counts.regions))
+    assert nothing.regions == counts.regions
+    assert nothing.ins.shape == (2, 0)
+    message.counts[0].region = "door"
+    with pytest.raises(BadMessage, match="door"):
+        adapters.counts_from_message(message)
