@@ -1,5 +1,4 @@
-"""`edge_vision bench pipeline|transport|backends|decoding`: figures, each beside what it is compared to, from one
-run."""
+"""`edge_vision bench ...`: figures, each beside what it is compared to, from one run."""
 
 from __future__ import annotations
 
@@ -85,6 +84,20 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     decoding.add_argument("--candidates", type=_positive(int), default=300, help="boxes above the threshold")
     _output(decoding)
 
+    tracking = commands.add_parser(
+        "tracking",
+        help="a tracker's update against the number of objects, beside every peer that is installed",
+        description="Times the update on crowds made by code, of 10 to 500 objects that are born, missed and end.",
+        formatter_class=argparse.ArgumentDefaultsHelpFormatter,
+    )
+    tracking.add_argument(
+        "--objects", nargs="+", type=_positive(int), default=(10, 50, 100, 500), help="sizes of crowds"
+    )
+    tracking.add_argument("--frames", type=_positive(int), default=150, help="of each contender and round")
+    tracking.add_argument("--rounds", type=_positive(int), default=3, help="turns of each contender")
+    tracking.add_argument("--peer-python", nargs="+", default=[], metavar="PATH", help="interpreters with more peers")
+    _output(tracking)
+
 
 def _common(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--sizes", nargs="+", type=_size, default=DEFAULT_SIZES, metavar="WxH", help="image sizes")
@@ -103,6 +116,8 @@ def run(arguments: argparse.Namespace) -> int:
         return bench_backends.run(arguments)
     if arguments.what == "decoding":
         return _report(arguments, _decoding, "call")
+    if arguments.what == "tracking":
+        return _report(arguments, _tracking, "round")
     arguments.sizes = [_size(size) if isinstance(size, str) else size for size in arguments.sizes]
     if set(arguments.only) - {"plain"} and not _has_ros():
         return _fail("ROS is not on the path of this shell: `. scripts/env.sh` first (or --only plain)")
@@ -143,6 +158,26 @@ def _decoding(arguments: argparse.Namespace, bar: Any) -> Any:
     bar.total = decoding.work(settings)
     shown = {"calls": settings.calls, "candidates": settings.candidates}
     return Report("bench decoding", machine(), shown, (decoding.measure(settings, bar.update),))
+
+
+def _tracking(arguments: argparse.Namespace, bar: Any) -> Any:
+    from edge_vision.benchmarks import tracking
+    from edge_vision.benchmarks.peer_process import PeerFailed
+    from edge_vision.benchmarks.results import Report, machine
+
+    settings = tracking.Settings(
+        objects=tuple(arguments.objects),
+        frames=arguments.frames,
+        rounds=arguments.rounds,
+        pythons=tuple(arguments.peer_python),
+    )
+    bar.total = tracking.work(settings)
+    try:
+        sections = tracking.measure(settings, bar.update)
+    except PeerFailed as error:
+        raise ValueError(str(error)) from error
+    shown = {"frames": settings.frames, "rounds": settings.rounds}
+    return Report("bench tracking", machine(), shown, sections)
 
 
 def _pipeline(arguments: argparse.Namespace, bar: Any) -> Any:

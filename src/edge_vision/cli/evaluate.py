@@ -1,4 +1,4 @@
-"""`edge_vision evaluate`: the COCO scores of a detector on the digital twin."""
+"""`edge_vision evaluate`: the COCO scores of a detector on the digital twin, or with `tracking` those of a tracker."""
 
 from __future__ import annotations
 
@@ -9,6 +9,7 @@ from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 
+from edge_vision.cli import evaluate_tracking
 from edge_vision.datatypes import Detections, Tracks
 from edge_vision.evaluation.detection import MAX_DETECTIONS, DetectionScores, evaluate_detections
 from edge_vision.paths import find_model
@@ -41,9 +42,18 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--precision", default="auto", help="its precision")
     parser.add_argument("--threads", type=int, default=0, help="threads of the backend, 0 for the profile's rule")
     parser.add_argument("--json", action="store_true", help="print JSON instead of a table")
+    others = parser.add_subparsers(dest="what", metavar="tracking", help="score a tracker instead: HOTA, MOTA, IDF1")
+    tracking = others.add_parser(
+        "tracking",
+        description=evaluate_tracking.DESCRIPTION,
+        formatter_class=argparse.ArgumentDefaultsHelpFormatter,
+    )
+    evaluate_tracking.add_arguments(tracking)
 
 
 def run(args: argparse.Namespace) -> int:
+    if getattr(args, "what", None) == "tracking":
+        return evaluate_tracking.run(args)
     from edge_vision.inference import InferenceError
 
     try:

@@ -14,8 +14,8 @@ from importlib import import_module
 # Commands with their one line here, so that --help imports nothing.
 COMMANDS = {
     "demo": "run the pipeline on a source and write overlay.mp4, detections.json, tracks.csv, summary.json",
-    "evaluate": "score a detector against the truth (COCO protocol)",
-    "bench": "measure the pipeline, the transport, the backends and the decoders, side by side with their peers",
+    "evaluate": "score a detector (COCO protocol), or with `tracking` a tracker (HOTA, MOTA, IDF1), against the truth",
+    "bench": "measure pipeline, transport, backends, decoding and tracking, side by side with their peers",
     "verify": "prove that every variant and backend of a model finds what fp32 ONNX Runtime finds",
     "convert": "make the files that other backends read: OpenVINO, TFLite, ncnn, TVM, TensorRT",
     "backends": "which inference backends are here, and what would make the others available",
