@@ -88,14 +88,14 @@ class MultiCamera:
             self.reset()
         self._labels = tracks.labels or self._labels
         late = self._advance(tracks.stamp)
-        points, spreads = measure(self.rig.cameras[c], tracks, self.parameters, covariances)
+        points, spreads, cut = measure(self.rig.cameras[c], tracks, self.parameters, covariances)
         confirmed = tracks.states == TrackState.CONFIRMED
         usable = confirmed & np.isfinite(points[:, 0])
         self.unused += int(np.count_nonzero(confirmed & ~usable))
         rows, columns, parted = self._members(c, tracks, points, spreads, usable)
         free = usable.copy()
         free[columns] = False
-        joined_rows, joined = self._associate(c, late, points, spreads, tracks, free.nonzero()[0], parted)
+        joined_rows, joined = self._associate(c, late, points, spreads, cut, tracks, free.nonzero()[0], parted)
         self._record["joined"][joined_rows, c] = tracks.stamp
         self._correct(
             c, late, np.concatenate([rows, joined_rows]), np.concatenate([columns, joined]), tracks, points, spreads
@@ -163,6 +163,7 @@ class MultiCamera:
         late: float,
         points: NDArray,
         spreads: NDArray,
+        cut: NDArray,
         tracks: Tracks,
         free: NDArray[np.intp],
         parted: dict[int, int],
@@ -179,6 +180,7 @@ class MultiCamera:
             return open_rows[:0], free[:0]
         part = record[open_rows]
         expected, spread = motion.at(part["mean"], part["covariance"], late, parameters.agility)
+        vague = np.trace(spread, axis1=1, axis2=2) > 2 * parameters.max_deviation**2  # it could be anywhere by now
         newest = part["seen_by"].argmax(axis=1)
         spread = spread + part["spread"][np.arange(len(part)), newest]
         distance, volume = motion.squared_distances(
@@ -187,7 +189,12 @@ class MultiCamera:
         distance = distance + np.where(
             part["class_id"][:, None] == tracks.class_ids[free][None], 0.0, parameters.class_penalty
         )
+        # A track that is missing for a frame comes back; what comes in at the image's edge beside it is somebody else.
+        away = part["member"][:, c] != NONE
+        distance[away] += parameters.absence_penalty
         near = distance <= parameters.gate
+        near[np.ix_(away, cut[free])] = False
+        near[vague] = False
         for column, owner in parted.items():
             near[np.ix_(part["id"] == owner, free == column)] = False
         # The log determinant makes it a likelihood: of a sure and an unsure object at one place the sure one is meant.

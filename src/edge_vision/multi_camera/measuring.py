@@ -14,9 +14,9 @@ _BORDER = 2.0  # px: a box that comes this near to the image's edge may go on be
 
 def measure(
     camera: RigCamera, tracks: Tracks, parameters: JoinParameters, covariances: NDArray | None = None
-) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+) -> tuple[NDArray[np.float64], NDArray[np.float64], NDArray[np.bool_]]:
     """Positions (N, 2) m of the boxes' anchors, and covariances (N, 2, 2) m²; NaN for what is not on the plane or known
-    worse than ``max_deviation``.
+    worse than ``max_deviation``; and which boxes the image's edge cuts (N,) where that moves their anchor.
 
     covariances (N, 2, 2): px² of the anchors; None: ``box_noise`` relative to each box. A box cut by the image's edge
     does not tell where its object ends: half of its side is added to the deviation across that edge.
@@ -44,4 +44,4 @@ def measure(
     covariance += parameters.alignment**2 * np.eye(2)
     known = np.trace(covariance, axis1=1, axis2=2) <= 2 * parameters.max_deviation**2  # False for NaN
     positions[~known] = np.nan
-    return positions, covariance
+    return positions, covariance, cut | low

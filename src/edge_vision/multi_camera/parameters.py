@@ -12,13 +12,15 @@ class JoinParameters:
 
     box_noise: standard deviation of the anchor, relative to the box' size sqrt(width x height); pixel_noise: px,
     added to it; alignment: m, how well the cameras' calibrations agree on the plane; max_deviation: m, positions less
-    certain than this (near the horizon) are not used; initial_speed: m/s, standard deviation of the velocity of a new
-    object; agility: random walk of the velocity, m/s per sqrt(s); gate: squared Mahalanobis distance up to which a
-    track may join an object (chi-square of 2 degrees of freedom: 9.21 is 99 %); keep_gate: the wider one (18.4 is
-    99.99 %) beyond which tracks of one object have drifted apart; class_penalty: added to the squared distance where
-    the classes differ (inf: never joined); split_after: s apart before they are split; merge_after: s together before
-    two objects become one; lost_after: s that an unseen object is carried on by prediction; restart_after: s, a stamp
-    that is this much older than the newest starts anew (a bag that loops).
+    certain than this are not used (near the horizon; objects long unseen are not handed over); initial_speed: m/s,
+    standard deviation of the velocity of a new object; agility: random walk of the velocity, m/s per sqrt(s); gate:
+    squared Mahalanobis distance up to which a track may join an object (chi-square of 2 degrees of freedom: 9.21 is
+    99 %); keep_gate: the wider one (18.4 is 99.99 %) beyond which tracks of one object have drifted apart;
+    class_penalty: added to the squared distance where the classes differ (inf: never joined); absence_penalty: the
+    same where the object's own track of that camera is only missing and may come back; split_after: s apart before
+    they are split; merge_after: s together before two objects become one; lost_after: s that an unseen object is
+    carried on by prediction; restart_after: s, a stamp that is this much older than the newest starts anew (a bag
+    that loops).
     """
 
     box_noise: float = 0.08
@@ -30,6 +32,7 @@ class JoinParameters:
     gate: float = 9.21
     keep_gate: float = 18.4
     class_penalty: float = 4.0
+    absence_penalty: float = 4.0
     split_after: float = 0.3
     merge_after: float = 0.3
     lost_after: float = 2.0

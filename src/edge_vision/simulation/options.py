@@ -16,9 +16,9 @@ class ConveyorOptions:
     endless. density: share of the places on the belt that hold a part, 0..1. speed: mean belt speed in px/s of a
     480-line image. variation: how far the speed swings about its mean, 0..0.6. rotation: largest turning rate of a
     part in degrees/s. exposure: s. gain: factor on DN/e-. light: factor on the scene's illumination. noise: shot
-    and read noise. read_noise: e-. blur: motion blur. distortion: factor on the lens' plumb_bob coefficients. shift:
-    how far down the belt the camera is mounted, in pixels of a 480-line image: two cameras over one belt are two scenes of
-    one seed and different shifts, in which a part has the same id.
+    and read noise. read_noise: e-. blur: motion blur. distortion: factor on the lens' plumb_bob coefficients.
+    shift: how far down the belt the camera is mounted, in pixels of a 480-line image: two cameras over one belt are
+    two scenes of one seed and different shifts, in which a part has the same id.
 
     Raises ValueError naming the option where a value is out of its range.
     """

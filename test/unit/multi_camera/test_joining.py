@@ -223,3 +223,14 @@ def test_what_is_not_on_the_plane_is_counted_and_unknown_cameras_are_told() -> N
     assert len(joiner.update("low", Tracks(stamp=1))) == 0
     with pytest.raises(ValueError, match="no camera 'high'; it has low"):
         joiner.update("high", sky)
+
+
+def test_boxes_that_are_none_are_counted_and_leave_the_others_alone() -> None:
+    rig = facing()
+    joiner, west = MultiCamera(rig), View(rig.cameras[0], 1, 0)
+    tracks = west.tracks(np.array([[5.0, 0.0], [5.0, 1.0], [5.5, -1.0]]), 0)
+    tracks.boxes[0] = np.nan
+    tracks.boxes[1] = [1e30, -1e30, 1e30, 1e30]
+    result = joiner.update("west", tracks)
+    assert (result.of("west"), joiner.unused) == ({3: 1}, 2)
+    assert np.isfinite(result.covariances).all()
