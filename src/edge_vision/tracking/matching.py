@@ -20,17 +20,19 @@ def match(
     boxes: NDArray,
     scores: NDArray,
     class_ids: NDArray,
+    high_score: float,
 ) -> tuple[NDArray[np.intp], NDArray[np.intp]]:
     """Rows of tracks (K,), ascending, and the columns (K,) of the detections that continue them.
 
-    record and state: of M tracks, predicted to the time of the detections; boxes (N, 4), scores and class_ids (N,).
+    record and state: of M tracks, predicted to the time of the detections; boxes (N, 4), scores and class_ids (N,);
+    high_score: what is strong.
     """
     chosen = np.full(len(record), -1, np.intp)
     if not len(boxes):
         return chosen[:0], chosen[:0]
     predicted = motion.to_corners(state[:, motion.POSITION])
     similarity = _by_class(parameters, iou_matrix(predicted, boxes), record["class_id"], class_ids)
-    strong = scores >= parameters.high_score
+    strong = scores >= high_score
     steady = np.count_nonzero(record["state"] == TENTATIVE) == 0
     all_strong = np.count_nonzero(strong) == len(strong)
     if steady and all_strong:

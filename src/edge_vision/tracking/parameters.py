@@ -18,7 +18,9 @@ class TrackerParameters:
     low_score: detections below are ignored;
     high_score: detections from here on are matched first and may start tracks; those between low and high only
         continue confirmed tracks (ByteTrack's second stage). Equal to low_score, there is no second stage;
-    new_score: what a detection needs to start a track.
+    new_score: what a detection needs to start a track, and at least score_margin more than high_score;
+    score_reach: high_score follows the valley in the histogram of the detector's scores, up to so far from the value
+        given (`scores`); 0: it stays;
 
     Association (a pair is possible where its similarity is above the gate):
     match_gate: confident detections with confirmed and lost tracks;
@@ -44,6 +46,8 @@ class TrackerParameters:
     Life:
     confirm_hits, confirm_score, confirm_after: a track is confirmed when it has gathered this many detections, this
         sum of scores, and lived for this many seconds (all three): weak detections need more frames than strong ones;
+    clutter: confirm_score is this fraction higher where no track that starts is seen again, and less so the more are:
+        a detector with many false ones has to be surer;
     confirm_first: tracks of the first frame (or the first after a restart) are confirmed at once;
     tentative_lost_after: an unconfirmed track is dropped when unseen for longer; 0: at its first miss;
     lost_after: a confirmed track is dropped when unseen for longer;
@@ -59,6 +63,8 @@ class TrackerParameters:
     low_score: float = 0.1
     high_score: float = 0.6
     new_score: float = 0.7
+    score_margin: float = 0.0
+    score_reach: float = 0.0
     match_gate: float = 0.1
     low_gate: float = 0.5
     tentative_gate: float = 0.3
@@ -74,6 +80,7 @@ class TrackerParameters:
     confirm_hits: int = 2
     confirm_score: float = 0.0
     confirm_after: float = 0.0
+    clutter: float = 0.0
     confirm_first: bool = True
     tentative_lost_after: float = 0.0
     lost_after: float = 1.0
@@ -94,6 +101,8 @@ class TrackerParameters:
             "tentative_gate",
             "observed_gate",
             "class_change",
+            "score_margin",
+            "score_reach",
             "duplicate_iou",
         ):
             value = getattr(self, name)
@@ -109,6 +118,7 @@ class TrackerParameters:
             "class_memory",
             "confirm_score",
             "confirm_after",
+            "clutter",
             "tentative_lost_after",
             "lost_after",
             "restart_after",
@@ -128,12 +138,15 @@ class TrackerParameters:
 PRESETS: dict[str, TrackerParameters] = {
     # One assignment in which a detection's overlap has to make up for a low score; tracks that start need evidence.
     "edge_vision": TrackerParameters(
-        high_score=0.3,
+        high_score=0.45,
         new_score=0.6,
+        score_margin=0.1,
+        score_reach=0.15,
         cascade=False,
         match_gate=0.2,
         low_gate=0.65,
-        confirm_score=2.0,
+        confirm_score=1.3,
+        clutter=1.0,
         grow=2.0,
         class_change=0.4,
         duplicate_iou=1.0,

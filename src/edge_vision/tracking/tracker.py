@@ -19,9 +19,11 @@ from edge_vision.tracking.association import iou_matrix, load_solver
 from edge_vision.tracking.camera_motion import as_homography
 from edge_vision.tracking.parameters import TrackerParameters, preset
 from edge_vision.tracking.record import CONFIRMED, LOST, TENTATIVE
+from edge_vision.tracking.scores import ScoreBorder
 
 MAX_COORDINATE = 1e6  # px; what lies beyond is no image coordinate and would drown float32
 MAX_STALLED = 100  # misses
+STARTS_KEPT = 0.98  # of what was known of starting tracks, at each that starts: a memory of some 50
 
 
 class Tracker:
@@ -37,6 +39,8 @@ class Tracker:
         self._next_id = 1
         self._labels: Labels = ()
         self._stamp: int | None = None
+        self._border = ScoreBorder(self.parameters.high_score, self.parameters.score_reach)
+        self._starts, self._survivors = 5.0, 3.0  # before anything is seen: three of five are real
         self._forget()
         load_solver()
 
@@ -73,6 +77,8 @@ class Tracker:
         self._stamp = stamp
         self._labels = detections.labels or self._labels
         boxes, scores, class_ids = self._accept(detections)
+        high_score = self._high_score(scores)
+        new_score = max(parameters.new_score, high_score + parameters.score_margin)
         if restarted:
             self._forget()
         elif len(self._record):
@@ -80,9 +86,9 @@ class Tracker:
             self._motion = motion.predict(self._motion, step / NS_PER_S, parameters.noise)
             if homography is not None:
                 self._warp(homography)
-            rows, columns = matching.match(parameters, self._record, self._motion, boxes, scores, class_ids)
+            rows, columns = matching.match(parameters, self._record, self._motion, boxes, scores, class_ids, high_score)
             if len(columns) < len(boxes):
-                free = scores >= parameters.new_score
+                free = scores >= new_score
                 free[columns] = False
                 born = free.nonzero()[0]
             else:
@@ -92,7 +98,7 @@ class Tracker:
                 self._begin(stamp, boxes[born], scores[born], class_ids[born], TENTATIVE)
             return self._report(detections)
         first = CONFIRMED if restarted and parameters.confirm_first else TENTATIVE
-        strong = scores >= parameters.new_score
+        strong = scores >= new_score
         if np.count_nonzero(strong):
             self._begin(stamp, boxes[strong], scores[strong], class_ids[strong], first)
         return self._report(detections)
@@ -121,6 +127,14 @@ class Tracker:
         self.rejected += len(boxes) - int(np.count_nonzero(sound))
         keep = sound & (scores >= low)
         return boxes[keep], scores[keep], class_ids[keep]
+
+    def _high_score(self, scores: NDArray) -> float:
+        parameters, border = self.parameters, self._border
+        if (border.start, border.reach) != (parameters.high_score, parameters.score_reach):  # changed while it runs
+            border = self._border = ScoreBorder(parameters.high_score, parameters.score_reach)
+        if parameters.score_reach and len(scores):
+            border.add(scores)
+        return border.value
 
     def _expire(self, stamp: int) -> None:
         record = self._record
@@ -180,10 +194,13 @@ class Tracker:
         tentative = state == TENTATIVE
         ready = state == LOST
         if np.count_nonzero(tentative):
+            needed = parameters.confirm_score
+            if parameters.clutter:
+                needed *= 1.0 + parameters.clutter * (1.0 - self._survival(tentative, hit))
             ready |= (
                 tentative
                 & (record["hits"] >= parameters.confirm_hits)
-                & (record["evidence"] >= parameters.confirm_score)
+                & (record["evidence"] >= needed)
                 & (stamp - record["born"] >= parameters.confirm_after * NS_PER_S)
             )
         ready &= hit
@@ -204,6 +221,16 @@ class Tracker:
             dead |= record["stalled"] > MAX_STALLED
         if np.count_nonzero(dead):
             self._keep(~dead)
+
+    def _survival(self, tentative: NDArray, hit: NDArray) -> float:
+        """Which part of the tracks that start are seen a second time, of late: what starts are worth here."""
+        hits = self._record["hits"]
+        survived = int(np.count_nonzero(tentative & hit & (hits == 2)))
+        started = survived + int(np.count_nonzero(tentative & ~hit & (hits == 1)))
+        kept = STARTS_KEPT**started
+        self._starts = kept * self._starts + started
+        self._survivors = kept * self._survivors + survived
+        return self._survivors / self._starts
 
     def _renew(self, matched: NDArray, step: int, gaps: NDArray, centred: NDArray) -> None:
         """Velocity after a gap, from the detections on both sides of it.

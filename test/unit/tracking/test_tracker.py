@@ -133,18 +133,85 @@ def test_fast_objects_at_a_low_rate_are_met() -> None:
 
 
 def test_confirmation() -> None:
-    """Strong detections confirm in the third frame, weaker ones need more; a single flash never shows."""
+    """Strong detections confirm in the second frame, weaker ones need more; a single flash never shows."""
     tracker = Tracker.from_preset("edge_vision")
     tracker.update(frame([], 0.0))
     shown = [len(tracker.update(frame([box(100, 100)], 0.1 * step, 0.9))) for step in range(1, 4)]
-    assert shown == [0, 0, 1]
+    assert shown == [0, 1, 1]
     tracker.reset()
     tracker.update(frame([], 1.0))
     shown = [len(tracker.update(frame([box(100, 100)], 1 + 0.1 * step, 0.6))) for step in range(1, 5)]
-    assert shown == [0, 0, 0, 1]
+    assert shown == [0, 0, 1, 1]
     tracker.reset()
     flashes = [[], [box(100, 100)], [], [box(300, 100)], [], []]
     assert [len(tracker.update(frame(boxes, 2 + 0.1 * k))) for k, boxes in enumerate(flashes)] == [0] * 6
+
+
+def test_a_detector_with_many_false_ones_has_to_be_surer() -> None:
+    def frames_until_shown(flashes: int) -> int:
+        rng = np.random.default_rng(0)
+        tracker = Tracker.from_preset("edge_vision")
+        tracker.update(frame([], 0.0))
+        for k in range(flashes):
+            tracker.update(frame([box(*rng.uniform(0, 2000, 2))], 0.1 + 0.1 * k, 0.9))
+        for k in range(1, 10):
+            if len(tracker.update(frame([box(100, 3000)], 0.1 * (flashes + k) + 0.1, 0.9))):
+                return k
+        return 10
+
+    assert frames_until_shown(0) == 2
+    assert frames_until_shown(60) == 3
+
+
+def test_another_class_is_a_worse_match() -> None:
+    """A false box of another class beside a person does not take the person over, nor end its track."""
+    tracker = Tracker.from_preset("edge_vision")
+    for step in range(20):
+        found = [box(100, 100, 60, 120), box(130, 90, 50, 50)]
+        tracks = tracker.update(
+            frame(
+                found[: 2 if step >= 5 else 1],
+                step / 10,
+                [0.7, 0.9][: 2 if step >= 5 else 1],
+                [0, 1][: 2 if step >= 5 else 1],
+            )
+        )
+        of_person = tracks.ids[tracks.class_ids == 0]
+        assert of_person.tolist() == [1]
+    # The person goes; what is left is the other thing, and no person.
+    for step in range(20, 30):
+        tracks = tracker.update(frame([box(130, 90, 50, 50)], step / 10, 0.9, 1))
+    assert 1 not in tracks.ids.tolist()
+
+
+def test_ocsort_finds_what_stopped_while_hidden_where_it_was_seen_last() -> None:
+    def id_after(preset: str) -> list[int]:
+        tracker = Tracker.from_preset(preset)
+        for step in range(20):
+            tracker.update(frame([box(100 + 10 * step, 100)], step / 20))
+        for step in range(20, 36):
+            tracker.update(frame([], step / 20))
+        for step in range(36, 42):
+            tracks = tracker.update(frame([box(296, 100)], step / 20))
+        return tracks.ids.tolist()
+
+    assert id_after("ocsort") == [1]
+    assert id_after("sort") == [2]
+
+
+def test_covariances_grow_while_unseen() -> None:
+    tracker = Tracker.from_preset("edge_vision", publish_lost=True)
+    for step in range(10):
+        tracks = tracker.update(frame([box(100, 100), box(400, 100)], step / 10))
+    seen = tracker.covariances()
+    assert seen.shape == (len(tracks), 2, 2)
+    tracks = tracker.update(frame([box(400, 100)], 1.2))
+    after = tracker.covariances()
+    assert tracks.states.tolist() == [TrackState.LOST, TrackState.CONFIRMED]
+    assert after[0, 0, 0] > 5 * seen[0, 0, 0]
+    assert after[1, 0, 0] < 2 * seen[1, 0, 0]
+    tracker.reset()
+    assert tracker.covariances().shape == (0, 2, 2)
 
 
 def test_tentative_tracks_can_be_shown_and_kept() -> None:
