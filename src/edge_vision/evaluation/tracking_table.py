@@ -27,6 +27,7 @@ TITLES = {
     "ms": "ms/update",
 }
 NAN = float("nan")
+MOST_IN_FULL = 4  # trackers; of more than these only the first has its sequences listed
 
 
 @dataclass(frozen=True, slots=True)
@@ -57,7 +58,7 @@ def rows(result: Result) -> list[tuple[str, str, Mapping[str, float]]]:
 def text(results: Sequence[Result]) -> str:
     """The tables one after another for the terminal; where there are several trackers, one that compares them first."""
     blocks = [_compared(results)] if len(results) > 1 else []
-    for result in results:
+    for result in results[: 1 if len(results) > MOST_IN_FULL else None]:
         lines = rows(result)
         columns = _columns(lines)
         names = [f"{'' if kind == 'sequence' else '= '}{name}" for kind, name, _ in lines]
