@@ -43,6 +43,10 @@ class TrackerParameters:
         wins, and a poor fit of the wrong class is none (with class_agnostic);
     class_memory: the most votes (sum of scores) that a track's class can save up against another.
 
+    Motion:
+    noise: of the Kalman filter, relative to the size of the box (`motion.MotionNoise`);
+    least_agility: the noise's agility follows the scene down to this fraction of it (`agility`); 1: it stays.
+
     Life:
     confirm_hits, confirm_score, confirm_after: a track is confirmed when it has gathered this many detections, this
         sum of scores, and lived for this many seconds (all three): weak detections need more frames than strong ones;
@@ -89,6 +93,7 @@ class TrackerParameters:
     output_box: str = "filtered"
     publish_tentative: bool = False
     publish_lost: bool = False
+    least_agility: float = 1.0
     noise: MotionNoise = field(default_factory=MotionNoise)
 
     def __post_init__(self) -> None:
@@ -103,6 +108,7 @@ class TrackerParameters:
             "class_change",
             "score_margin",
             "score_reach",
+            "least_agility",
             "duplicate_iou",
         ):
             value = getattr(self, name)
@@ -150,6 +156,7 @@ PRESETS: dict[str, TrackerParameters] = {
         grow=2.0,
         class_change=0.4,
         duplicate_iou=1.0,
+        least_agility=0.5,
         noise=MotionNoise(agility=2.0),
     ),
     # ByteTrack's published thresholds.

@@ -15,6 +15,7 @@ from numpy.typing import NDArray
 from edge_vision.datatypes import NS_PER_S, Detections, Labels, Tracks
 from edge_vision.tracking import matching, motion
 from edge_vision.tracking import record as records
+from edge_vision.tracking.agility import AdaptiveNoise
 from edge_vision.tracking.association import iou_matrix, load_solver
 from edge_vision.tracking.camera_motion import as_homography
 from edge_vision.tracking.parameters import TrackerParameters, preset
@@ -40,6 +41,7 @@ class Tracker:
         self._labels: Labels = ()
         self._stamp: int | None = None
         self._border = ScoreBorder(self.parameters.high_score, self.parameters.score_reach)
+        self._noise = AdaptiveNoise(self.parameters.noise, self.parameters.least_agility)
         self._starts, self._survivors = 5.0, 3.0  # before anything is seen: three of five are real
         self._forget()
         load_solver()
@@ -83,7 +85,7 @@ class Tracker:
             self._forget()
         elif len(self._record):
             self._expire(stamp)
-            self._motion = motion.predict(self._motion, step / NS_PER_S, parameters.noise)
+            self._motion = motion.predict(self._motion, step / NS_PER_S, self._noise.noise)
             if homography is not None:
                 self._warp(homography)
             rows, columns = matching.match(parameters, self._record, self._motion, boxes, scores, class_ids, high_score)
@@ -129,9 +131,13 @@ class Tracker:
         return boxes[keep], scores[keep], class_ids[keep]
 
     def _high_score(self, scores: NDArray) -> float:
+        """What is strong in this frame; also lets what adapts itself follow a live change of the parameters."""
         parameters, border = self.parameters, self._border
         if (border.start, border.reach) != (parameters.high_score, parameters.score_reach):  # changed while it runs
             border = self._border = ScoreBorder(parameters.high_score, parameters.score_reach)
+        noise = self._noise
+        if (noise.full, noise.least) != (parameters.noise, parameters.least_agility):
+            self._noise = AdaptiveNoise(parameters.noise, parameters.least_agility)
         if parameters.score_reach and len(scores):
             border.add(scores)
         return border.value
@@ -171,6 +177,8 @@ class Tracker:
         if every or len(matched):
             centred = motion.to_centre(boxes)
             gaps = stamp - record["seen"][rows]
+            if parameters.least_agility < 1.0:
+                self._noise.learn(self._motion, rows, centred)
             motion.correct(self._motion, rows, centred, parameters.noise)
             if parameters.observed_gate < 1.0 and len(gaps):
                 self._renew(matched, step, gaps, centred)
