@@ -15,7 +15,7 @@ pytest.importorskip("launch_ros", reason=WHY)
 
 from launch.launch_description_sources import get_launch_description_from_python_launch_file  # noqa: E402
 from ros_harness import Observer, Process, Start  # noqa: E402
-from vision_msgs.msg import Detection2DArray  # noqa: E402
+from vision_msgs.msg import Detection2D, Detection2DArray, ObjectHypothesisWithPose  # noqa: E402
 
 from edge_vision.deployment import ARGUMENTS  # noqa: E402
 from edge_vision.paths import share_directory  # noqa: E402
@@ -81,6 +81,30 @@ def test_detections_and_tracks_come_and_ctrl_c_leaves_nothing(
         observer.spin_until(lambda: any(m.detections for m in tracks), "a track", process)
     assert process.lines(r"hardware \w+ on .*Backends to choose from")
     assert len(process.lines("process started with pid")) == processes
+    stop(process)
+
+
+def test_detections_of_another_node_are_tracked(start: Start, observer: Observer):
+    process = launch(start, FOLDER / "track.launch.py", "detections_topic:=/theirs/found", "namespace:=borrowed")
+    theirs = observer.publisher(Detection2DArray, "/theirs/found")
+    with observer.listen(Detection2DArray, "/borrowed/tracks") as tracks:
+        observer.wait_for_subscriber(theirs, process)
+        for index in range(40):
+            message = Detection2DArray()
+            message.header.frame_id = "theirs"
+            message.header.stamp.sec, message.header.stamp.nanosec = 100 + index // 20, index % 20 * 50_000_000
+            detection = Detection2D(header=message.header)
+            detection.bbox.center.position.x, detection.bbox.center.position.y = 100.0 + 2 * index, 80.0
+            detection.bbox.size_x, detection.bbox.size_y = 40.0, 60.0
+            detection.results.append(ObjectHypothesisWithPose())
+            detection.results[0].hypothesis.class_id, detection.results[0].hypothesis.score = "7", 0.9
+            message.detections.append(detection)
+            theirs.publish(message)
+            observer.spin_for(0.02)
+        observer.spin_until(lambda: len([m for m in tracks if m.detections]) > 30, "tracks", process)
+        assert len({d.id for m in tracks for d in m.detections}) == 1
+        assert tracks[-1].header.frame_id == "theirs"
+    assert len(process.lines("process started with pid")) == 1
     stop(process)
 
 

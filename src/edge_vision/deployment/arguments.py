@@ -76,6 +76,12 @@ ARGUMENTS: tuple[Argument, ...] = (
         "the camera node publishes there. camera_info goes beside it; a name that ends in /compressed is subscribed "
         "as CompressedImage.",
     ),
+    Argument(
+        "detections_topic",
+        "",
+        "Topic of somebody else's detections (vision_msgs/Detection2DArray). Then there is no camera and no inference "
+        "node: they are tracked, and drawn where image_topic is given.",
+    ),
     Argument("namespace", "", "Namespace of all nodes and topics: one a camera, such as front."),
     Argument(
         "composed",
@@ -133,9 +139,9 @@ def _checked(argument: Argument, value: str) -> str:
             f"namespace:={value} is no ROS namespace; "
             "use letters, digits and _ between slashes, such as front or /robot/front"
         )
-    if argument.name == "image_topic" and value and not _TOPIC.fullmatch(value):
+    if argument.name in ("image_topic", "detections_topic") and value and not _TOPIC.fullmatch(value):
         raise DeploymentError(
-            f"image_topic:={value} is no ROS topic name; "
+            f"{argument.name}:={value} is no ROS topic name; "
             "use letters, digits and _ between slashes, such as /front/image_raw"
         )
     return value

@@ -56,7 +56,13 @@ def plan(
     given = checked(values)
     value = {argument.name: argument.default for argument in ARGUMENTS} | given
     image_topic, compressed = _image_topic(value["image_topic"])
-    has_camera = value["source"] not in NO_SOURCE and ("source" in given or not image_topic)
+    foreign = value["detections_topic"]
+    has_camera = value["source"] not in NO_SOURCE and ("source" in given or not (image_topic or foreign))
+    if has_camera and foreign:
+        raise DeploymentError(
+            f"source:={value['source']} and detections_topic:={foreign} exclude each other: frames of ours, or "
+            "detections of another node"
+        )
     if has_camera and compressed:
         raise DeploymentError(
             f"image_topic:={value['image_topic']}: the camera node publishes images uncompressed; "
@@ -68,7 +74,7 @@ def plan(
     if value["counters"]:
         given["counters"] = str(_file("counters", value["counters"], "docs/counting.md"))
     given_parameters = _parameters(given, nodes, kind, compressed, parameters or {})
-    remaps = _remaps(image_topic)
+    remaps = _remaps(image_topic) + ((("detections", foreign),) if foreign not in ("", "detections") else ())
     user_file = _user_file(value["params_file"])
 
     common = [share_directory() / "config" / "detect.yaml", *([user_file] if user_file else [])]
@@ -106,9 +112,11 @@ def _nodes(value: Mapping[str, str], has_camera: bool, extra: Sequence[str]) -> 
     unknown = [node for node in extra if node not in NODES]
     if unknown:
         raise DeploymentError(f"unknown node {', '.join(unknown)}; there are {', '.join(NODES)}")
-    wanted = {"inference", "monitor", *extra}
-    wanted |= {"camera"} if has_camera else set()
+    foreign = bool(value["detections_topic"])
+    wanted = {"monitor", *extra} | (set() if foreign else {"inference"}) | ({"camera"} if has_camera else set())
     wanted |= {node for node in ("tracking", "overlay") if value[node] == "true"}
+    if foreign and not value["image_topic"]:
+        wanted -= {"overlay"}  # nothing to draw on
     wanted |= {"counter"} if value["counters"] else set()
     return tuple(node for node in NODES if node in wanted)
 
@@ -232,6 +240,8 @@ def _nodes_note(
     note = f"nodes {nodes} in {'one process' if composed else f'{len(groups)} processes'}"
     if has_camera:
         return note
+    if value["detections_topic"]:
+        return f"{note}; no camera and no inference node: detections come from {value['detections_topic']}"
     return f"{note}; no camera node: images come from {value['image_topic'] or 'image_raw'}"
 
 

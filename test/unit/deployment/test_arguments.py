@@ -9,7 +9,18 @@ from edge_vision.deployment.arguments import checked
 
 # docs/launch.md lists them; this is the public interface, so a change here is a change for users.
 NAMES = [
-    *("source", "model", "hardware", "backend", "precision", "image_topic", "namespace", "composed", "tracking"),
+    *(
+        "source",
+        "model",
+        "hardware",
+        "backend",
+        "precision",
+        "image_topic",
+        "detections_topic",
+        "namespace",
+        "composed",
+        "tracking",
+    ),
     *("counters", "quality", "overlay", "use_rviz", "rviz_config", "params_file", "use_sim_time", "log_level"),
 ]
 

@@ -260,3 +260,17 @@ def test_the_executables_are_found_by_the_prefix_path(tmp_path: Path):
         executable_directory({})
     (folder / "pipeline").write_text("")
     assert executable_directory({"AMENT_PREFIX_PATH": path}) == folder
+
+
+def test_detections_of_another_node_are_tracked_without_camera_and_model():
+    process = only(plan({"detections_topic": "/detector/detections"}))
+    assert process.nodes == ("tracking", "monitor")
+    assert ("detections", "/detector/detections") in process.remaps
+    assert only(plan({"detections_topic": "detections"})).remaps == ()
+    drawn = only(plan({"detections_topic": "/detector/detections", "image_topic": "/camera/image_raw"}))
+    assert drawn.nodes == ("tracking", "overlay", "monitor")
+    assert "detections come from /detector/detections" in " ".join(
+        plan({"detections_topic": "/detector/detections"}).notes
+    )
+    with pytest.raises(DeploymentError, match="exclude each other"):
+        plan({"detections_topic": "/detector/detections", "source": "/dev/video0"})
