@@ -10,6 +10,7 @@ from numpy.typing import NDArray
 
 Pairs = tuple[NDArray[np.intp], NDArray[np.intp]]
 
+BLOCK = 16384  # pairs whose intermediate results fit in a second-level cache
 SMALL = 2500  # pairs; up to here the solver is faster than finding out what it need not look at
 
 _TINY = np.finfo(np.float32).tiny
@@ -26,22 +27,42 @@ def iou_matrix(first: NDArray, second: NDArray, margin: NDArray | None = None) -
     Growing the boxes lets pairs that no longer touch compete by how near they are (Yang et al., Hard to Track Objects
     with Irregular Motions and Similar Appearances? Make It Easier by Buffering the Matching Space, WACV 2023).
     """
-    # With the far corner negated, one maximum gives the corners of the intersection: low, and minus high.
-    a = np.array(first.T, dtype=np.float32, order="C")
-    b = np.array(second.T, dtype=np.float32, order="C")
-    np.negative(a[2:], out=a[2:])
-    np.negative(b[2:], out=b[2:])
-    size_a, size_b = (-a[:2] - a[2:])[:, :, None], (-b[:2] - b[2:])[:, None, :]
+    a, b = far_negated(first), far_negated(second)
+    grow = 0.0 if margin is None else np.asarray(2.0 * margin.T, dtype=np.float32)[:, :, None]
+    size_a, size_b = (-a[:2] - a[2:])[:, :, None] + grow, (-b[:2] - b[2:])[:, None, :] + grow
+    return overlap(a, b, size_a[0] * size_a[1], size_b[0] * size_b[1], grow)
+
+
+def far_negated(boxes: NDArray) -> NDArray[np.float32]:
+    """(N, 4) xyxy -> (4, N) float32 x1, y1, -x2, -y2: so one maximum gives both corners of an intersection."""
+    turned = np.array(boxes.T, dtype=np.float32, order="C")
+    np.negative(turned[2:], out=turned[2:])
+    return turned
+
+
+def overlap(a: NDArray, b: NDArray, area_a: NDArray, area_b: NDArray, grow: NDArray | float = 0.0) -> NDArray:
+    """`iou_matrix` of boxes as `far_negated` has them, a (4, M) and b (4, N), with their areas (M, 1) and (N,)
+    or (1, N) or (M, N).
+
+    grow: px (2, M, 1) by which the intersections are larger; the areas given are those of the grown boxes.
+    """
+    count, other = a.shape[1], b.shape[1]
+    if count * other > 2 * BLOCK and count > 1:  # in blocks that stay in the cache
+        found = np.empty((count, other), np.float32)
+        step = max(1, BLOCK // other)
+        for k in range(0, count, step):
+            rows = slice(k, k + step)
+            part = grow if isinstance(grow, float) else grow[:, rows]
+            area = area_b[rows] if area_b.ndim == 2 and len(area_b) == count else area_b
+            found[rows] = overlap(a[:, rows], b, area_a[rows], area, part)
+        return found
     shared = np.maximum(a[:, :, None], b[:, None, :])
     negative = np.add(shared[:2], shared[2:], out=shared[:2])  # minus the sides of the intersection
-    if margin is not None:
-        grow = np.asarray(2.0 * margin.T, dtype=np.float32)[:, :, None]
+    if not isinstance(grow, float):
         negative -= grow
-        size_a = size_a + grow
-        size_b = size_b + grow
     np.minimum(negative, 0.0, out=negative)
     intersection = np.multiply(negative[0], negative[1], out=negative[0])
-    union = size_a[0] * size_a[1] + size_b[0] * size_b[1]
+    union = area_a + area_b
     union -= intersection
     np.maximum(union, _TINY, out=union)  # boxes too small for float32 have no overlap, rather than NaN
     intersection /= union
@@ -82,7 +103,8 @@ def assign(similarity: NDArray, gate: float) -> Pairs:
     """One-to-one pairs (rows, columns) that maximise the sum of ``similarity - gate`` over pairs above the gate.
 
     similarity (M, N). The gate takes part in the optimisation (as in ``lapjv(cost_limit=...)``): a pair below it is
-    worth nothing, so no good pair is given up to make a full assignment possible. Returns two (K,) arrays; exact.
+    worth nothing, so no good pair is given up to make a full assignment possible. Returns two (K,) arrays, rows
+    ascending; exact.
     """
     rows, columns = (similarity > gate).nonzero()
     if not len(rows):
@@ -99,10 +121,9 @@ def assign(similarity: NDArray, gate: float) -> Pairs:
     sub_rows = np.unique(rows[contested])
     sub_columns = np.unique(columns[contested])
     picked_rows, picked_columns = _solve(similarity[sub_rows[:, None], sub_columns], gate)
-    return (
-        np.concatenate([rows[settled], sub_rows[picked_rows]]),
-        np.concatenate([columns[settled], sub_columns[picked_columns]]),
-    )
+    paired = np.concatenate([rows[settled], sub_rows[picked_rows]])
+    order = np.argsort(paired)
+    return paired[order], np.concatenate([columns[settled], sub_columns[picked_columns]])[order]
 
 
 def _solve(similarity: NDArray, gate: float) -> Pairs:

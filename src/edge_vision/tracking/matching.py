@@ -6,9 +6,11 @@ import numpy as np
 from numpy.typing import NDArray
 
 from edge_vision.tracking import motion
-from edge_vision.tracking.association import assign, iou_matrix
+from edge_vision.tracking.association import assign, far_negated, iou_matrix, overlap
 from edge_vision.tracking.parameters import TrackerParameters
 from edge_vision.tracking.record import CONFIRMED, LOST, TENTATIVE
+
+_FAR_NEGATED = np.array([[1.0, 0, -1, 0], [0, 1, 0, -1], [-0.5, 0, -0.5, 0], [0, -0.5, 0, -0.5]])
 
 YOUNG_HITS = 2  # until then a track's velocity is a guess
 
@@ -27,29 +29,38 @@ def match(
     record and state: of M tracks, predicted to the time of the detections; boxes (N, 4), scores and class_ids (N,);
     high_score: what is strong.
     """
-    chosen = np.full(len(record), -1, np.intp)
     if not len(boxes):
-        return chosen[:0], chosen[:0]
-    predicted = motion.to_corners(state[:, motion.POSITION])
-    similarity = _by_class(parameters, iou_matrix(predicted, boxes), record["class_id"], class_ids)
+        return np.zeros(0, np.intp), np.zeros(0, np.intp)
+    similarity = _by_class(parameters, _overlap(state, boxes), record["class_id"], class_ids)
     strong = scores >= high_score
     steady = np.count_nonzero(record["state"] == TENTATIVE) == 0
-    all_strong = np.count_nonzero(strong) == len(strong)
-    if steady and all_strong:
+    if not parameters.cascade:
+        weighted = _at_once(parameters, record, similarity, boxes, scores, strong, steady)
+        rows, columns = assign(weighted, parameters.match_gate)
+    elif steady and np.count_nonzero(strong) == len(strong):
         rows, columns = assign(_weighted(parameters, record, similarity, boxes, scores), parameters.match_gate)
-        chosen[rows] = columns
-    elif parameters.cascade:
-        _cascade(parameters, record, similarity, boxes, scores, strong, chosen)
     else:
-        rows, columns = assign(_at_once(parameters, record, similarity, scores, strong), parameters.match_gate)
-        chosen[rows] = columns
-    if np.count_nonzero(chosen < 0) and np.count_nonzero(chosen >= 0) < len(boxes):
-        if parameters.grow:
-            _look_again(parameters, record, state, predicted, boxes, strong, class_ids, chosen)
-        if parameters.observed_gate < 1.0:
-            _recover(parameters, record, boxes, strong, class_ids, chosen)
+        rows, columns = _cascade(parameters, record, similarity, boxes, scores, strong)
+    if len(rows) == len(record) or len(rows) == len(boxes) or not (parameters.grow or parameters.observed_gate < 1.0):
+        return rows, columns
+    chosen = np.full(len(record), -1, np.intp)
+    chosen[rows] = columns
+    if parameters.grow:
+        _look_again(parameters, record, state, boxes, strong, class_ids, chosen)
+    if parameters.observed_gate < 1.0:
+        _recover(parameters, record, boxes, strong, class_ids, chosen)
     rows = (chosen >= 0).nonzero()[0]
     return rows, chosen[rows]
+
+
+def _overlap(state: motion.State, boxes: NDArray) -> NDArray:
+    """IoU of the predicted boxes and the detected ones: `iou_matrix`, with what the state knows already."""
+    predicted = np.asarray((state[:, motion.POSITION] @ _FAR_NEGATED).T, np.float32)
+    detected = far_negated(boxes)
+    sides = detected[:2] + detected[2:]
+    return overlap(
+        predicted, detected, np.asarray(motion.size_squared(state), np.float32)[:, None], sides[0] * sides[1]
+    )
 
 
 def _by_class(parameters: TrackerParameters, similarity: NDArray, tracks: NDArray, class_ids: NDArray) -> NDArray:
@@ -62,14 +73,14 @@ def _by_class(parameters: TrackerParameters, similarity: NDArray, tracks: NDArra
 
 
 def _weighted(
-    parameters: TrackerParameters, record: NDArray[np.void], overlap: NDArray, boxes: NDArray, scores: NDArray
+    parameters: TrackerParameters, record: NDArray[np.void], overlaps: NDArray, boxes: NDArray, scores: NDArray
 ) -> NDArray:
     """Similarity of strong detections: overlap, by score, with what speaks for or against their direction."""
-    similarity = overlap * scores if parameters.fuse_score else overlap
+    similarity = overlaps * scores if parameters.fuse_score else overlaps.copy()
     if parameters.direction:
         towards = _direction(record, boxes) * (scores * parameters.direction)
         similarity = np.where(similarity > parameters.match_gate, similarity + towards, similarity)
-        least = np.where(overlap > parameters.match_gate, parameters.match_gate * 1.01, 0.0)  # the gate is on overlap
+        least = np.where(overlaps > parameters.match_gate, parameters.match_gate * 1.01, 0.0)  # the gate is on overlap
         np.maximum(similarity, least, out=similarity)
     return similarity
 
@@ -89,38 +100,44 @@ def _direction(record: NDArray[np.void], boxes: NDArray) -> NDArray:
 
 
 def _at_once(
-    parameters: TrackerParameters, record: NDArray[np.void], overlap: NDArray, scores: NDArray, strong: NDArray
+    parameters: TrackerParameters,
+    record: NDArray[np.void],
+    overlaps: NDArray,
+    boxes: NDArray,
+    scores: NDArray,
+    strong: NDArray,
+    steady: bool,
 ) -> NDArray:
     """Similarities of all kinds of pairs, such that match_gate is the gate of each kind."""
-    weight = scores if parameters.fuse_score else np.ones_like(scores)
-    similarity = overlap * np.where(strong, weight, parameters.match_gate / max(parameters.low_gate, 1e-6))
-    life = record["state"]
-    tentative = life == TENTATIVE
-    if np.count_nonzero(tentative):
-        similarity[tentative] *= parameters.match_gate / max(parameters.tentative_gate, 1e-6)
+    similarity = _weighted(parameters, record, overlaps, boxes, scores)
     weak = ~strong
-    unsteady = life != CONFIRMED
-    if np.count_nonzero(weak) and np.count_nonzero(unsteady):
-        similarity[unsteady[:, None] & weak] = 0.0
+    if np.count_nonzero(weak):
+        similarity[:, weak] = overlaps[:, weak] * (parameters.match_gate / max(parameters.low_gate, 1e-6))
+        similarity[(record["state"] != CONFIRMED)[:, None] & weak] = 0.0
+    if not steady:
+        tentative = record["state"] == TENTATIVE
+        similarity[tentative] *= parameters.match_gate / max(parameters.tentative_gate, 1e-6)
     return similarity
 
 
 def _cascade(
     parameters: TrackerParameters,
     record: NDArray[np.void],
-    overlap: NDArray,
+    overlaps: NDArray,
     boxes: NDArray,
     scores: NDArray,
     strong: NDArray,
-    chosen: NDArray,
-) -> None:
+) -> tuple[NDArray[np.intp], NDArray[np.intp]]:
     """ByteTrack's three stages."""
+    chosen = np.full(len(record), -1, np.intp)
     life = record["state"]
     tentative = life == TENTATIVE
-    weighted = _weighted(parameters, record, overlap, boxes, scores)
+    weighted = _weighted(parameters, record, overlaps, boxes, scores)
     _stage(chosen, weighted, ~tentative, strong, parameters.match_gate)
-    _stage(chosen, overlap, life == CONFIRMED, ~strong, parameters.low_gate)
+    _stage(chosen, overlaps, life == CONFIRMED, ~strong, parameters.low_gate)
     _stage(chosen, weighted, tentative, strong, parameters.tentative_gate)
+    rows = (chosen >= 0).nonzero()[0]
+    return rows, chosen[rows]
 
 
 def _stage(chosen: NDArray, similarity: NDArray, tracks: NDArray, detections: NDArray, gate: float) -> None:
@@ -141,7 +158,6 @@ def _look_again(
     parameters: TrackerParameters,
     record: NDArray[np.void],
     state: motion.State,
-    predicted: NDArray,
     boxes: NDArray,
     strong: NDArray,
     class_ids: NDArray,
@@ -153,7 +169,9 @@ def _look_again(
     if rows.size and columns.size:
         young = state[rows]
         margin = parameters.grow * np.sqrt(young[:, motion.VAR_POSITION] * motion.size_squared(young))
-        near = iou_matrix(predicted[rows], boxes[columns], np.stack([margin, margin], axis=1))
+        near = iou_matrix(
+            motion.to_corners(young[:, motion.POSITION]), boxes[columns], np.stack([margin, margin], axis=1)
+        )
         near = _by_class(parameters, near, record["class_id"][rows], class_ids[columns])
         r, c = assign(near, parameters.grow_gate)
         chosen[rows[r]] = columns[c]
@@ -170,7 +188,7 @@ def _recover(
     """Pair tracks with what is left where they were seen last (OC-SORT's observation-centric recovery)."""
     rows, columns = (chosen < 0).nonzero()[0], _free(chosen, strong)
     if rows.size and columns.size:
-        overlap = iou_matrix(record["box"][rows], boxes[columns])
-        overlap = _by_class(parameters, overlap, record["class_id"][rows], class_ids[columns])
-        r, c = assign(overlap, parameters.observed_gate)
+        overlaps = iou_matrix(record["box"][rows], boxes[columns])
+        overlaps = _by_class(parameters, overlaps, record["class_id"][rows], class_ids[columns])
+        r, c = assign(overlaps, parameters.observed_gate)
         chosen[rows[r]] = columns[c]

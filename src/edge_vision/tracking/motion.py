@@ -37,7 +37,10 @@ MIN_SIZE = 1.0  # px: a shrinking box that nobody sees any more must not turn in
 
 State = NDArray[np.float64]
 
-_POSITIONS = np.arange(4)
+_IDENTITY = np.eye(COLUMNS)
+_POSITION_BY_VELOCITY = slice(
+    4 * COLUMNS, 8 * COLUMNS, COLUMNS + 1
+)  # of the flat matrix: (4, 0), (5, 1), (6, 2), (7, 3)
 _TO_CENTRE = np.array([[0.5, 0, -1, 0], [0, 0.5, 0, -1], [0.5, 0, 1, 0], [0, 0.5, 0, 1]])
 _TO_CORNERS = np.array([[1.0, 0, 1, 0], [0, 1, 0, 1], [-0.5, 0, 0.5, 0], [0, -0.5, 0, 0.5]])
 
@@ -98,12 +101,14 @@ def initiate(centred: NDArray, noise: MotionNoise) -> State:
 def transition(dt: float, noise: MotionNoise) -> NDArray[np.float64]:
     """(12, 12): ``state @ transition`` is the state ``dt`` seconds later."""
     agility, drift = noise.agility * noise.agility * dt, noise.drift * noise.drift * dt
-    step = np.eye(COLUMNS)
-    step[_POSITIONS + 4, _POSITIONS] = dt
+    step = _IDENTITY.copy()
+    step.reshape(-1)[_POSITION_BY_VELOCITY] = dt
     step[COVARIANCE, VAR_POSITION] = 2.0 * dt
     step[VAR_VELOCITY, VAR_POSITION] = dt * dt
     step[VAR_VELOCITY, COVARIANCE] = dt
-    step[ONE, VAR_POSITION : VAR_VELOCITY + 1] = drift + agility * dt * dt / 3.0, agility * dt / 2.0, agility
+    step[ONE, VAR_POSITION] = drift + agility * dt * dt / 3.0
+    step[ONE, COVARIANCE] = agility * dt / 2.0
+    step[ONE, VAR_VELOCITY] = agility
     return step
 
 
@@ -120,15 +125,14 @@ def predict(state: State, dt: float, noise: MotionNoise) -> State:
 def correct(state: State, rows: NDArray[np.intp] | slice, centred: NDArray[np.float64], noise: MotionNoise) -> None:
     """Kalman update, in place, of the tracks ``rows`` (M,; distinct) with ``centred`` (M, 4) boxes."""
     part = state[rows]  # a view where rows is a slice
-    var_position, covariance = part[:, VAR_POSITION], part[:, COVARIANCE]
+    var_position, covariance = part[:, VAR_POSITION], part[:, COVARIANCE, None]
     uncertain = 1.0 / (var_position + noise.measurement**2)
+    gains = part[:, VAR_POSITION : COVARIANCE + 1] * uncertain[:, None]  # of position and of velocity
     surprise = centred - part[:, POSITION]
-    gain = var_position * uncertain
-    velocity_gain = covariance * uncertain
-    part[:, POSITION] += gain[:, None] * surprise
-    part[:, VELOCITY] += velocity_gain[:, None] * surprise
-    part[:, VAR_VELOCITY] -= velocity_gain * covariance
-    part[:, VAR_POSITION : COVARIANCE + 1] *= (1.0 - gain)[:, None]
+    moments = part[:, : VELOCITY.stop].reshape(-1, 2, 4)  # a view: position, velocity
+    moments += gains[:, :, None] * surprise[:, None]
+    part[:, COVARIANCE : VAR_VELOCITY + 1] -= gains * covariance
+    var_position *= 1.0 - gains[:, 0]
     sides = part[:, SIZE]
     np.maximum(sides, MIN_SIZE, out=sides)
     if not isinstance(rows, slice):

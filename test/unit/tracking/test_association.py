@@ -119,3 +119,15 @@ def test_solver_comes_without_all_of_scipy_optimize() -> None:
     )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=60, check=True)
     assert done.stdout.strip() == "False"
+
+
+def test_overlap_in_blocks_is_the_overlap() -> None:
+    """Large matrices are computed a block of rows at a time, with and without margins."""
+    rng = np.random.default_rng(2)
+    low = rng.uniform(0, 500, (300, 2))
+    boxes = np.hstack([low, low + rng.uniform(5, 80, (300, 2))])
+    margin = rng.uniform(0, 10, (300, 2))
+    whole, grown = iou_matrix(boxes, boxes), iou_matrix(boxes, boxes, margin)
+    for k in (0, 57, 150, 299):
+        np.testing.assert_array_equal(whole[k], iou_matrix(boxes[k : k + 1], boxes)[0])
+        np.testing.assert_array_equal(grown[k], iou_matrix(boxes[k : k + 1], boxes, margin[k : k + 1])[0])
