@@ -12,6 +12,7 @@ from edge_vision.tracking.record import CONFIRMED, LOST, TENTATIVE
 
 _FAR_NEGATED = np.array([[1.0, 0, -1, 0], [0, 1, 0, -1], [-0.5, 0, -0.5, 0], [0, -0.5, 0, -0.5]])
 
+MANY = 4096  # pairs from which a look at the sides spares work on the matrix
 YOUNG_HITS = 2  # until then a track's velocity is a guess
 
 
@@ -65,6 +66,8 @@ def _overlap(state: motion.State, boxes: NDArray) -> NDArray:
 
 def _by_class(parameters: TrackerParameters, similarity: NDArray, tracks: NDArray, class_ids: NDArray) -> NDArray:
     if parameters.class_agnostic and not parameters.class_change:
+        return similarity
+    if similarity.size > MANY and (tracks == class_ids[0]).all() and (class_ids == class_ids[0]).all():
         return similarity
     other = tracks[:, None] != class_ids
     if np.count_nonzero(other):

@@ -25,7 +25,8 @@ RECORD = np.dtype(
         ("box", np.float32, 4),  # the newest detection
         ("past", np.float32, (SPAN, 2)),  # centres of the newest detections, oldest first
         ("state", np.uint8),
-    ]
+    ],
+    align=True,  # arithmetic on fields that are not aligned goes through a copy
 )
 
 
