@@ -104,7 +104,8 @@ class Tracks:
     """Objects followed over time, at the moment ``stamp``.
 
     As `Detections`, and: ids (N,) int64 (never reused by one tracker), velocities (N, 2) float32 px/s of the box
-    centre, ages (N,) float32 seconds since the track's first detection, states (N,) uint8 of `TrackState`.
+    centre, ages (N,) float32 seconds since the track's first detection, states (N,) uint8 of `TrackState`, covariances
+    (N, 2, 2) px² of the box centre, None where not known.
     """
 
     boxes: NDArray[np.float32] = field(default_factory=lambda: _empty(0, 4))
@@ -117,6 +118,7 @@ class Tracks:
     labels: Labels = ()
     stamp: int = 0
     frame_id: str = ""
+    covariances: NDArray[np.float64] | None = None
 
     def __len__(self) -> int:
         return len(self.boxes)

@@ -8,7 +8,7 @@ from edge_vision.datatypes import Detections, LabelInfo, Tracks
 from edge_vision.ros import adapters, qos
 from edge_vision.ros.node import VisionNode
 from edge_vision.ros.parameters import NodeParameters, parameter
-from edge_vision.tracking import Tracker
+from edge_vision.tracking import PRESETS, Tracker
 
 
 @dataclass(frozen=True)
@@ -16,7 +16,7 @@ class TrackingParameters(NodeParameters):
     preset: str = parameter(
         "edge_vision",
         "Set of tracker parameters to begin with.",
-        choices=("edge_vision", "bytetrack", "sort"),
+        choices=tuple(PRESETS),
         read_only=True,
     )
     high_score: float = parameter(
@@ -55,6 +55,7 @@ class TrackingNode(VisionNode[TrackingParameters]):
             detections = replace(detections, labels=self._labels)
         with self._track:
             tracks = self.tracker.update(detections)
+            tracks = replace(tracks, covariances=self.tracker.covariances())
         with self._publish:
             self.tracks.publish(tracks)
             self.states.publish(tracks)

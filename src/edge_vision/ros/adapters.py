@@ -374,17 +374,21 @@ def track_array_to_message(tracks: Tracks) -> TrackArray:
     array = TrackArray()
     set_header(array.header, tracks)
     labels = tracks.labels
+    unknown = np.full((len(tracks), 4), np.nan, np.float32)
     columns = zip(
         cdr_writer.centres_and_sizes(tracks.boxes),
         tracks.ids.tolist(),
         tracks.class_ids.tolist(),
         tracks.scores.tolist(),
         tracks.velocities.tolist(),
+        np.hypot(*tracks.velocities.T).tolist(),
+        np.arctan2(*tracks.velocities.T[::-1]).tolist(),
+        unknown if tracks.covariances is None else tracks.covariances.reshape(-1, 4).astype(np.float32),
         tracks.ages.tolist(),
         tracks.states.tolist(),
         strict=True,
     )
-    for place, track_id, class_id, score, velocity, age, state in columns:
+    for place, track_id, class_id, score, velocity, speed, direction, covariance, age, state in columns:
         track = Track()
         track.id = str(track_id)
         track.class_id = str(class_id)
@@ -392,6 +396,8 @@ def track_array_to_message(tracks: Tracks) -> TrackArray:
         track.score = score
         _set_box(track.bbox, place)
         track.velocity_x, track.velocity_y = velocity
+        track.speed, track.direction = speed, direction
+        track.position_covariance = covariance
         track.age = age
         track.state = state
         array.tracks.append(track)
@@ -412,6 +418,7 @@ def track_array_from_message(array: TrackArray) -> Tracks:
         tuple(names.get(index, "") for index in range(max(names, default=-1) + 1)),
         stamp_ns(array.header.stamp),
         array.header.frame_id,
+        np.array([t.position_covariance for t in tracks], np.float64).reshape(-1, 2, 2),
     )
 
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import math
+from dataclasses import replace
 from typing import Any
 
 import cv2
@@ -79,6 +81,15 @@ TRACKS = Tracks(
 def test_tracks_come_back() -> None:
     back = there_and_back(adapters.TRACK_ARRAY, TRACKS)
     assert_same(back, TRACKS, "boxes", "scores", "class_ids", "ids", "velocities", "ages", "states")
+    assert np.isnan(back.covariances).all()
+    known = np.arange(4.0 * len(TRACKS)).reshape(-1, 2, 2)
+    message = adapters.TRACK_ARRAY.to_message(replace(TRACKS, covariances=known))
+    np.testing.assert_array_equal(adapters.TRACK_ARRAY.from_message(message).covariances, known)
+    for track, (x, y) in zip(message.tracks, TRACKS.velocities.tolist(), strict=True):
+        assert track.speed == pytest.approx(math.hypot(x, y), rel=1e-5)
+        assert (track.speed * math.cos(track.direction), track.speed * math.sin(track.direction)) == pytest.approx(
+            (x, y), rel=1e-4, abs=1e-3
+        )
     assert back.labels == ("nut", "", "washer"), "names of the classes that were there"
     back = there_and_back(adapters.TRACKS, TRACKS)
     assert_same(back, TRACKS, "boxes", "scores", "class_ids", "ids")
