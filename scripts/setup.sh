@@ -87,6 +87,9 @@ fi
 if $with_tests && [ ! -f "$test_stamp" ]; then
   say "test and lint tools into .venv"
   "$venv/bin/pip" install --quiet --disable-pip-version-check -r "$requirements/test.txt"
+  # Asks for opencv-python, which would lie over opencv-python-headless; it needs neither for its scores.
+  "$venv/bin/pip" install --quiet --disable-pip-version-check --no-deps trackeval==1.3.0 \
+    || say "no TrackEval: the tests of tracking scores will skip"
   touch "$test_stamp"
 fi
 
