@@ -17,10 +17,10 @@ from edge_vision.tracking import matching, motion
 from edge_vision.tracking import record as records
 from edge_vision.tracking.agility import AdaptiveNoise
 from edge_vision.tracking.association import iou_matrix, load_solver
-from edge_vision.tracking.camera_motion import as_homography
 from edge_vision.tracking.parameters import TrackerParameters, preset
 from edge_vision.tracking.record import CONFIRMED, LOST, TENTATIVE
 from edge_vision.tracking.scores import ScoreBorder
+from edge_vision.tracking.warps import as_homography
 
 MAX_COORDINATE = 1e6  # px; what lies beyond is no image coordinate and would drown float32
 MAX_STALLED = 100  # misses
