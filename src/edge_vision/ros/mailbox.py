@@ -16,41 +16,62 @@ EMPTY = object()
 
 
 class Latest:
-    """Holds the newest item only; an item replaced before it was taken counts as dropped."""
+    """Holds the newest item only; an item replaced before it was taken counts as dropped.
+
+    Between `hold` and `release` it is patient: up to so many items wait, in order, for as long as there is a backlog.
+    """
 
     def __init__(self, events: SimpleQueue, callback: Callable[[Any], None]):
         self._events = events
         self.callback = callback
         self._lock = threading.Lock()
-        self._item: Any = EMPTY
+        self._items: deque[Any] = deque()
+        self._depth = 1
+        self._held = False
         self.dropped = 0
 
     def offer(self, item: Any) -> None:
         with self._lock:
-            waiting = self._item is not EMPTY
-            self._item = item
-            if waiting:
+            waiting = len(self._items)
+            self._items.append(item)
+            if waiting >= self._depth:  # the event of the one that goes stands for the one that came
+                self._items.popleft()
                 self.dropped += 1
                 return
         self._events.put(self)
 
     def take(self) -> Any:
         with self._lock:
-            item, self._item = self._item, EMPTY
+            item = self._items.popleft() if self._items else EMPTY
+            if not self._items and not self._held:
+                self._depth = 1
         return item
+
+    def hold(self, depth: int) -> None:
+        """From now on up to `depth` items wait."""
+        with self._lock:
+            self._held, self._depth = True, depth
+
+    def release(self) -> None:
+        """The newest alone again, once what waits has been taken."""
+        with self._lock:
+            self._held = False
+            if not self._items:
+                self._depth = 1
 
     def done(self) -> None:
         """The item taken last has been dealt with."""
 
     def open(self) -> None:
         """Begins empty, also of what a publisher offered while it was being closed."""
-        self.take()
+        with self._lock:
+            self._items.clear()
 
     def close(self) -> None:
-        self.take()
+        self.open()
 
     def __len__(self) -> int:
-        return int(self._item is not EMPTY)
+        return len(self._items)
 
 
 _BURST = 10  # what comes at once over DDS, as deep as its own queue
@@ -95,6 +116,12 @@ class Every:
     def done(self) -> None:
         if self._taken_within_depth:
             self._free.release()
+
+    def hold(self, depth: int) -> None:
+        """Every item waits anyway."""
+
+    def release(self) -> None:
+        """See `hold`."""
 
     def close(self) -> None:
         """Drops what waits and lets go of whoever waits to offer."""

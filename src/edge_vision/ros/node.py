@@ -13,6 +13,7 @@ import time
 import traceback
 from collections import deque
 from collections.abc import Callable, Mapping, Sequence
+from functools import partial
 from queue import SimpleQueue
 from typing import TYPE_CHECKING, Any, ClassVar, Generic, TypeVar
 
@@ -38,6 +39,7 @@ P = TypeVar("P", bound=NodeParameters)
 T = TypeVar("T")
 
 _REPEAT_AFTER_S = 10.0  # the same complaint is logged again after this long at the earliest
+_PATIENCE = 32  # inputs that wait while a change is prepared
 _SILENT_AFTER_S = 3.0  # no input for this long is worth a warning
 
 
@@ -386,9 +388,22 @@ class VisionNode(LifecycleNode, Generic[P]):
         """For `LiveParameterService`."""
         try:
             new = parameters.changed(self.parameters, list(updates))
-            return self.prepare(new) if new != self.parameters else None
+            work = self.prepare(new) if new != self.parameters else None
         except Exception:  # refused, with the reason, when it is set
             return None
+        return None if work is None else partial(self._patiently, work)
+
+    def _patiently(self, work: Callable[[], None]) -> None:
+        """Does long work while inputs may wait in a row: importing a runtime can hold the interpreter, and with it
+        every thread, for some frames, which then come all at once."""
+        mailboxes = [subscription.mailbox for subscription in self._subscriptions_]
+        for mailbox in mailboxes:
+            mailbox.hold(_PATIENCE)
+        try:
+            work()
+        finally:
+            for mailbox in mailboxes:
+                mailbox.release()
 
     def refusal(self, error: Exception) -> str:
         """What is said of a change that failed; for `LiveParameterService`."""

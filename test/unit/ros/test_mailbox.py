@@ -137,3 +137,18 @@ def test_a_mailbox_opens_empty_with_all_its_room(kind: type) -> None:
     for item in range(3):
         mailbox.offer(item)
     assert drain(events) == ([2] if kind is Latest else [0, 1, 2])
+
+
+def test_a_patient_mailbox_keeps_a_row_until_it_is_worked_off() -> None:
+    events: SimpleQueue = SimpleQueue()
+    mailbox = Latest(events, lambda item: None)
+    mailbox.hold(3)
+    for item in range(5):
+        mailbox.offer(item)
+    assert (len(mailbox), mailbox.dropped, events.qsize()) == (3, 2, 3)
+    mailbox.release()
+    mailbox.offer(5)  # there is a backlog still: one goes, one comes
+    assert [mailbox.take() for _ in range(4)] == [3, 4, 5, EMPTY]
+    mailbox.offer(6)
+    mailbox.offer(7)
+    assert (mailbox.take(), mailbox.take(), mailbox.dropped) == (7, EMPTY, 4)
