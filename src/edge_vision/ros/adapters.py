@@ -374,29 +374,26 @@ def track_array_to_message(tracks: Tracks) -> TrackArray:
     array = TrackArray()
     set_header(array.header, tracks)
     labels = tracks.labels
-    unknown = np.full((len(tracks), 4), np.nan, np.float32)
+    motion = cdr_writer.motion_columns(tracks)
     columns = zip(
         cdr_writer.centres_and_sizes(tracks.boxes),
         tracks.ids.tolist(),
         tracks.class_ids.tolist(),
         tracks.scores.tolist(),
-        tracks.velocities.tolist(),
-        np.hypot(*tracks.velocities.T).tolist(),
-        np.arctan2(*tracks.velocities.T[::-1]).tolist(),
-        unknown if tracks.covariances is None else tracks.covariances.reshape(-1, 4).astype(np.float32),
+        motion[:, :4].tolist(),
+        motion[:, 4:],
         tracks.ages.tolist(),
         tracks.states.tolist(),
         strict=True,
     )
-    for place, track_id, class_id, score, velocity, speed, direction, covariance, age, state in columns:
+    for place, track_id, class_id, score, moves, covariance, age, state in columns:
         track = Track()
         track.id = str(track_id)
         track.class_id = str(class_id)
         track.class_name = labels[class_id] if 0 <= class_id < len(labels) else ""
         track.score = score
         _set_box(track.bbox, place)
-        track.velocity_x, track.velocity_y = velocity
-        track.speed, track.direction = speed, direction
+        track.velocity_x, track.velocity_y, track.speed, track.direction = moves
         track.position_covariance = covariance
         track.age = age
         track.state = state
@@ -406,6 +403,7 @@ def track_array_to_message(tracks: Tracks) -> TrackArray:
 
 def track_array_from_message(array: TrackArray) -> Tracks:
     tracks = array.tracks
+    covariances = np.array([t.position_covariance for t in tracks], np.float64).reshape(-1, 2, 2)
     names = {int(t.class_id): t.class_name for t in tracks if t.class_id.isdigit() and t.class_name}
     return Tracks(
         _boxes(tracks),
@@ -418,7 +416,7 @@ def track_array_from_message(array: TrackArray) -> Tracks:
         tuple(names.get(index, "") for index in range(max(names, default=-1) + 1)),
         stamp_ns(array.header.stamp),
         array.header.frame_id,
-        np.array([t.position_covariance for t in tracks], np.float64).reshape(-1, 2, 2),
+        None if (covariances[:, 0, 0] < 0).any() else covariances,
     )
 
 

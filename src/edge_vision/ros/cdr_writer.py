@@ -70,7 +70,7 @@ def _detection(offset: int, frame_id: int, class_id: int, identity: int) -> Stru
 def _track(offset: int, identity: int, class_id: int, class_name: int) -> Struct:
     """edge_vision/Track by the lengths of its texts; offset: modulo 8."""
     layout = _Layout(offset).text(identity).text(class_id).text(class_name)
-    return layout.field("f", 4).field("d", 8, 5).field("f", 4, 3).field("B", 1).struct()
+    return layout.field("f", 4).field("d", 8, 5).field("f", 4, 9).field("B", 1).struct()
 
 
 @lru_cache(maxsize=64)
@@ -155,17 +155,18 @@ def write_track_array(tracks: Tracks) -> bytes:
     parts = [_HEAD, head]
     at = len(head)
     labels = tracks.labels
+    rest = motion_columns(tracks)
     columns = zip(
         centres_and_sizes(tracks.boxes),
         tracks.ids.tolist(),
         tracks.class_ids.tolist(),
         tracks.scores.tolist(),
-        tracks.velocities.tolist(),
+        rest.tolist(),
         tracks.ages.tolist(),
         tracks.states.tolist(),
         strict=True,
     )
-    for (x, y, width, height), track_id, class_id, score, (dx, dy), age, state in columns:
+    for (x, y, width, height), track_id, class_id, score, motion, age, state in columns:
         identity, kind = b"%d" % track_id, b"%d" % class_id
         label = labels[class_id].encode() if 0 <= class_id < len(labels) else b""
         struct = _track(at % 8, len(identity), len(kind), len(label))
@@ -183,14 +184,27 @@ def write_track_array(tracks: Tracks) -> bytes:
                 0.0,
                 width,
                 height,
-                dx,
-                dy,
+                *motion,
                 age,
                 state,
             )
         )
         at += struct.size
     return b"".join(parts)
+
+
+def motion_columns(tracks: Tracks) -> NDArray[np.float32]:
+    """(N, 8) velocity x and y, speed, direction, and the covariance of the place, row-major (-1 first where not known,
+    as in sensor_msgs)."""
+    columns = np.zeros((len(tracks), 8), np.float32)
+    columns[:, 4] = -1.0
+    x, y = tracks.velocities.T
+    columns[:, 0], columns[:, 1] = x, y
+    np.hypot(x, y, out=columns[:, 2])
+    np.arctan2(y, x, out=columns[:, 3])
+    if tracks.covariances is not None:
+        columns[:, 4:] = tracks.covariances.reshape(-1, 4)
+    return columns
 
 
 def centres_and_sizes(boxes: NDArray[np.float32]) -> list[list[float]]:
