@@ -65,6 +65,11 @@ class Variant:
     input: InputSpec | None = None
     outputs: tuple[OutputSpec, ...] = ()
 
+    @property
+    def digest(self) -> str:
+        """The sum of the file: the stated one, which was compared when the bundle was loaded, else computed."""
+        return self.sha256 or model_sha256(self.path)
+
 
 @dataclass(frozen=True)
 class Bundle:

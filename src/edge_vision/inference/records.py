@@ -14,7 +14,7 @@ from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
-from edge_vision.inference.bundle import Bundle, Variant, model_sha256
+from edge_vision.inference.bundle import Bundle, Variant
 from edge_vision.inference.errors import ModelError
 from edge_vision.paths import cache_directory
 
@@ -55,7 +55,7 @@ def records_path(bundle: Bundle) -> Path:
 
 
 def _in_cache(bundle: Bundle) -> Path:
-    return cache_directory("verification") / f"{model_sha256(bundle.variants[0].path)}.json"
+    return cache_directory("verification") / f"{bundle.variants[0].digest}.json"
 
 
 def read_records(bundle: Bundle) -> tuple[Record, ...]:
@@ -108,6 +108,6 @@ def find_record(
     there is none."""
     key = (backend, device, precision, variant.path.name, platform.machine())
     found = next((record for record in records if record.key == key), None)
-    if found is None or found.sha256 != (variant.sha256 or model_sha256(variant.path)):
+    if found is None or found.sha256 != variant.digest:
         return None
     return found

@@ -20,7 +20,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from edge_vision.inference.backends import backend
-from edge_vision.inference.bundle import Bundle, model_sha256
+from edge_vision.inference.bundle import Bundle
 from edge_vision.inference.errors import BackendError, InferenceError
 from edge_vision.inference.hardware import Hardware
 from edge_vision.inference.opening import Choice, Timing
@@ -217,7 +217,7 @@ def _key(choices: Sequence[Choice], machine: Hardware) -> str:
     parts: list[object] = [machine.model, machine.cores, machine.flags]
     for choice in choices:
         variant = choice.variant
-        parts.append((str(choice), choice.threads, backend(choice.backend).version(), model_sha256(variant.path)))
+        parts.append((str(choice), choice.threads, backend(choice.backend).version(), variant.digest))
     return hashlib.sha256(repr(parts).encode()).hexdigest()[:32]
 
 

@@ -45,8 +45,7 @@ class LiveParameterService(ParameterService):
         """call_soon: has the executor's thread call a function; may be called by any thread."""
         self._preparing = preparing
         self._call_soon = call_soon
-        self._finish: Callable[[], None] | None = None
-        self._busy = False
+        self._finish: Callable[[], None] | None = None  # there while a long change is being prepared
         known = set(node.services)
         super().__init__(node)
         for service in node.services:
@@ -91,7 +90,7 @@ class LiveParameterService(ParameterService):
             if work is None:
                 take(self._set(updates))
                 continue
-            if self._busy:
+            if self._finish is not None:
                 reason = "another change of the kind is being made; try again in a moment"
                 take(SetParametersResult(successful=False, reason=reason))
                 continue
@@ -116,14 +115,12 @@ class LiveParameterService(ParameterService):
             self._call_soon(self._continue)
 
         def finish() -> None:
-            self._busy = False
             if failure:
                 take(SetParametersResult(successful=False, reason=self._preparing.refusal(failure[0])))
             else:
                 take(self._set(updates))
             then()
 
-        self._busy = True
         self._finish = finish
         threading.Thread(target=run, name="prepare", daemon=True).start()
 

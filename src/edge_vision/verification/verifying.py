@@ -9,7 +9,7 @@ from typing import Any
 
 from edge_vision.datatypes import Detections, Tracks
 from edge_vision.inference.backends import backend
-from edge_vision.inference.bundle import Bundle, model_sha256
+from edge_vision.inference.bundle import Bundle
 from edge_vision.inference.errors import BackendError, InferenceError, ModelError
 from edge_vision.inference.onnx_header import read_onnx_header
 from edge_vision.inference.opening import Choice
@@ -192,7 +192,7 @@ def _record(row: Row, report: Report) -> Record:
         device=choice.device,
         precision=choice.precision,
         file=choice.variant.path.name,
-        sha256=choice.variant.sha256 or model_sha256(choice.variant.path),
+        sha256=choice.variant.digest,
         runtime_version=row.runtime_version,
         passed=row.state == PASSED,
         problem=row.problem,
@@ -249,7 +249,7 @@ def merge(bundle: Bundle, records: Sequence[Record]) -> list[Record]:
         before = read_records(bundle)
     except ModelError:
         before = ()  # not readable: written anew
-    sums = {variant.path.name: variant.sha256 or model_sha256(variant.path) for variant in bundle.variants}
+    sums = {variant.path.name: variant.digest for variant in bundle.variants}
     new = {record.key for record in records}
     kept = [record for record in before if record.key not in new and sums.get(record.file) == record.sha256]
     return [*records, *kept]

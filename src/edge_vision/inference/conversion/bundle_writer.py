@@ -16,7 +16,7 @@ from typing import Any
 
 import yaml
 
-from edge_vision.inference.bundle import FORMAT, Bundle, Variant, load_bundle, model_files, model_sha256
+from edge_vision.inference.bundle import FORMAT, Bundle, Variant, load_bundle, model_files
 from edge_vision.inference.errors import ModelError
 from edge_vision.inference.preprocess import InputSpec
 
@@ -50,8 +50,8 @@ def home(bundle: Bundle, out: Path | None = None) -> Bundle:
 
 
 def _same(bundle: Bundle, there: Bundle) -> Bundle:
-    wanted = {model_sha256(variant.path) for variant in bundle.variants if variant.path.suffix == ".onnx"}
-    found = {model_sha256(variant.path) for variant in there.variants if variant.path.suffix == ".onnx"}
+    wanted = {variant.digest for variant in bundle.variants if variant.path.suffix == ".onnx"}
+    found = {variant.digest for variant in there.variants if variant.path.suffix == ".onnx"}
     if wanted & found:
         return there
     raise ModelError(there.file, f"is the bundle of another model than {bundle.file}", "name another folder with --out")
@@ -70,7 +70,7 @@ def describe(bundle: Bundle) -> str:
         "thresholds": dataclasses.asdict(bundle.thresholds),
         "variants": [
             _entry(
-                dataclasses.replace(v, path=bundle.folder / v.path.name, sha256=v.sha256 or model_sha256(v.path)),
+                dataclasses.replace(v, path=bundle.folder / v.path.name, sha256=v.digest),
                 bundle,
             )
             for v in bundle.variants

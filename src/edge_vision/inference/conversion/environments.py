@@ -59,6 +59,17 @@ class Environment:
         return (self.folder / _STAMP).is_file() and (self.folder / "bin" / "python").exists()
 
 
+def unavailable(environment: Environment) -> str | None:
+    """None where the environment is there or can be made, otherwise why not and what helps."""
+    if environment.ready:
+        return None
+    try:
+        find_python(environment)
+    except ConversionError as error:
+        return f"{error.problem}; {error.remedy}"
+    return None
+
+
 def find_python(environment: Environment) -> Path:
     """A Python that `environment` can be made with: the one that its variable names, this one, those on PATH, pyenv's
     and uv's. Raises ConversionError with the remedy where there is none."""

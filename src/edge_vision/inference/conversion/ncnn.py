@@ -20,13 +20,7 @@ ENVIRONMENT = environments.Environment("pnnx", "20261020", ("pnnx==20261020",), 
 
 
 def available() -> str | None:
-    if ENVIRONMENT.ready:
-        return None
-    try:
-        environments.find_python(ENVIRONMENT)
-    except ConversionError as error:
-        return f"{error.problem}; {error.remedy}"
-    return None
+    return environments.unavailable(ENVIRONMENT)
 
 
 def convert(source: Source, precision: str, folder: Path, progress: Progress) -> Produced:

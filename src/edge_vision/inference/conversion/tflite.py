@@ -76,13 +76,7 @@ work.quantize().export_model(sys.argv[2])
 
 
 def available() -> str | None:
-    if ENVIRONMENT.ready:
-        return None
-    try:
-        environments.find_python(ENVIRONMENT)
-    except ConversionError as error:
-        return f"{error.problem}; {error.remedy}"
-    return None
+    return environments.unavailable(ENVIRONMENT)
 
 
 def convert(source: Source, precision: str, folder: Path, progress: Progress) -> Produced:
