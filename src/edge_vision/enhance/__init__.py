@@ -1,0 +1,1 @@
+"""Make a picture better and never worse: brightness, sharpening, denoising, undistortion of a frame."""
