@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
@@ -41,3 +41,47 @@ def no_tuning() -> Iterator[None]:
         del os.environ["EDGE_VISION_TUNING"]
     else:
         os.environ["EDGE_VISION_TUNING"] = before
+
+
+@pytest.fixture(scope="session")
+def write_embedding_model() -> Callable[..., Path]:
+    """A function that writes a small re-identification network, colours over a grid, as ONNX.
+
+    A 1 x 1 convolution and a softmax over channels give every pixel to the nearest of 27 colours (the distance to each
+    is linear in the pixel, but for what they have in common); the mean over each cell of a grid is the embedding.
+    """
+    import numpy as np
+    import onnx
+    from onnx import TensorProto, helper, numpy_helper
+
+    def write(
+        path: Path, *, batch: int | str = "batch", width: int = 32, height: int = 64, squeeze: bool = True
+    ) -> Path:
+        levels = np.linspace(0, 1, 3)
+        colours = np.stack(np.meshgrid(levels, levels, levels, indexing="ij"), -1).reshape(-1, 3)
+        sharp = 30.0
+        weights = (2 * sharp * colours / 255).astype(np.float32)[:, :, None, None]
+        bias = (-sharp * (colours**2).sum(1)).astype(np.float32)
+        cells = [height // 2, width // 2]
+        nodes = [
+            helper.make_node("Conv", ["images", "weights", "bias"], ["nearness"], kernel_shape=[1, 1]),
+            helper.make_node("Softmax", ["nearness"], ["colours"], axis=1),
+            helper.make_node("AveragePool", ["colours"], ["grid"], kernel_shape=cells, strides=cells),
+            helper.make_node("Reshape", ["grid", "shape"], ["features"]),
+        ]
+        shape = [-1 if isinstance(batch, str) else batch, len(colours) * 4] + [1, 1] * (not squeeze)
+        tables = [("weights", weights), ("bias", bias), ("shape", np.array(shape, np.int64))]
+        sizes = [batch, *shape[1:]]
+        graph = helper.make_graph(
+            nodes,
+            "colour_grid",
+            [helper.make_tensor_value_info("images", TensorProto.FLOAT, [batch, 3, height, width])],
+            [helper.make_tensor_value_info("features", TensorProto.FLOAT, sizes)],
+            [numpy_helper.from_array(array, name) for name, array in tables],
+        )
+        model = helper.make_model(graph, opset_imports=[helper.make_opsetid("", 17)], ir_version=8)
+        path.parent.mkdir(parents=True, exist_ok=True)
+        onnx.save(model, path)
+        return path
+
+    return write

@@ -24,6 +24,7 @@ from edge_vision.inference.decoders import (
     known_decoders,
     plausible,
     recognise,
+    task_of,
 )
 from edge_vision.inference.decoders import decoder as decoder_module
 from edge_vision.inference.errors import BackendError, ModelError
@@ -32,6 +33,8 @@ from edge_vision.inference.labels import default_labels
 from edge_vision.inference.onnx_header import TensorSpec, read_onnx_header
 from edge_vision.inference.preprocess import DTYPES
 from edge_vision.inference.schema import Section
+
+CROPS = 8  # that are embedded in one run where the file leaves the batch open
 
 HOW_TO_ANSWER = (
     "say which: `decoder:={}` at launch, `--decoder {}` on the command line, or `decoder: {}` in a model.yaml"
@@ -43,7 +46,7 @@ def bare_bundle(path: Path, decoder: str | None, overrides: Mapping[str, Any]) -
 
     Raises BackendError where the file's format is read by no backend that is installed.
     """
-    file = _File(path, overrides)
+    file = _File(path, overrides, decoder)
     try:
         return _bundle(file, decoder, overrides)
     finally:
@@ -67,6 +70,7 @@ def _bundle(file: _File, decoder: str | None, overrides: Mapping[str, Any]) -> B
     family = decoder_module(name)
     defaults = default_input(name, outputs, width, height, metadata.text(), lambda: file.measured()[1])
     defaults = dict(defaults) | {"width": width, "height": height, "layout": layout, "name": tensor.name}
+    defaults["batch"] = file.batch
     defaults["dtype"] = overrides.get("dtype", tensor.dtype)
     if defaults["dtype"] not in DTYPES:
         raise ModelError(path, f"input {tensor.name} is {tensor.dtype}", f"use a model with one of {', '.join(DTYPES)}")
@@ -82,7 +86,7 @@ def _bundle(file: _File, decoder: str | None, overrides: Mapping[str, Any]) -> B
     options = {"classes": len(labels)} if metadata.task in ("segment", "pose") and 0 < len(labels) < classes else {}
     return Bundle(
         name=path.stem,
-        task="detect",
+        task=task_of(name),
         decoder=name,
         labels=labels or default_labels(classes),
         input=read_input(Section({}, path), defaults),
@@ -111,7 +115,10 @@ def _recognised(file: _File, outputs: Sequence[TensorSpec]) -> str:
     if not fitting:
         problem = f"its outputs fit no decoder: {found}, {where}"
         if len(outputs) == 1 and len(outputs[0].shape) == 2:
-            problem += "; one row of scores for the whole image is what classification models have, which find no boxes"
+            problem += (
+                "; one row for the whole image is what classification models have, which find no boxes, and "
+                "re-identification models (decoder embedding), which tracking takes as its appearance_model"
+            )
         remedy = f"name the decoder, or export the model in one of the layouts known: {known_decoders()}"
         raise ModelError(file.path, problem, remedy)
     if len(fitting) > 1:
@@ -128,7 +135,7 @@ class _File:
     size is `width` x `height` in `layout` with `channels`.
     """
 
-    def __init__(self, path: Path, overrides: Mapping[str, Any]) -> None:
+    def __init__(self, path: Path, overrides: Mapping[str, Any], decoder: str | None = None) -> None:
         self.path = path
         self.session: Session | None = None
         self._measured: tuple[tuple[TensorSpec, ...], tuple[NDArray, ...]] | None = None
@@ -144,6 +151,7 @@ class _File:
         try:
             self.image = self._image()
             self.layout, self.width, self.height = _image_size(path, self.image, self.metadata, overrides)
+            self.batch = _batch(path, self.image, overrides, decoder)
         except ModelError:
             self.close()
             raise
@@ -187,8 +195,8 @@ class _File:
         return self._measured
 
     def _run(self) -> tuple[tuple[TensorSpec, ...], tuple[NDArray, ...]]:
-        planes, size = self.channels, (self.height, self.width)
-        shape = (1, planes, *size) if self.layout == "nchw" else (1, *size, planes)
+        planes, size, batch = self.channels, (self.height, self.width), self.batch
+        shape = (batch, planes, *size) if self.layout == "nchw" else (batch, *size, planes)
         noise = np.random.default_rng(0).integers(0, 256, shape, dtype=np.uint8)
         image = noise if self.image.dtype == "uint8" else (noise / 255).astype(self.image.dtype)
         # A session that knew no size was opened for another one, or for none.
@@ -221,8 +229,6 @@ def _image_size(
     """(layout, width, height) of the input tensor, filled up from overrides and metadata where the file leaves it
     open."""
     shape = tensor.shape or (None,) * 4
-    if shape[0] not in (1, None):
-        raise ModelError(path, f"input {tensor} takes {shape[0]} images at once", "export the model with a batch of 1")
     layout = overrides.get("layout") or ("nhwc" if shape[3] in (1, 3) and shape[1] not in (1, 3) else "nchw")
     height, width = (shape[2], shape[3]) if layout == "nchw" else (shape[1], shape[2])
     known = metadata.size() or (None, None)
@@ -231,3 +237,12 @@ def _image_size(
     if not isinstance(width, int) or not isinstance(height, int):
         raise ModelError(path, f"input {tensor} leaves the image's size open", "name it: width and height", "input")
     return layout, width, height
+
+
+def _batch(path: Path, tensor: TensorSpec, overrides: Mapping[str, Any], decoder: str | None) -> int:
+    """Images of one run: what the file says, and where it leaves that open what is asked for or usual for the task."""
+    fixed = tensor.shape[0] if tensor.shape else None
+    crops = decoder is not None and task_of(decoder) != "detect"
+    if fixed not in (1, None) and not crops:
+        raise ModelError(path, f"input {tensor} takes {fixed} images at once", "export the model with a batch of 1")
+    return fixed or overrides.get("batch") or (CROPS if crops and tensor.shape else 1)

@@ -1,4 +1,4 @@
-"""Model bundles: what a detector is, what it eats and what its outputs mean, and the files that hold it.
+"""Model bundles: what a network is for, what it eats and what its outputs mean, and the files that hold it.
 
 A bundle is a folder with `model.yaml` (format in docs/inference.md), that file itself, or a bare `.onnx`.
 """
@@ -15,14 +15,14 @@ from typing import Any
 from edge_vision.datatypes import Labels
 from edge_vision.inference import preprocess
 from edge_vision.inference.backends import BACKENDS
-from edge_vision.inference.decoders import DECODERS
+from edge_vision.inference.decoders import TASKS, task_of
 from edge_vision.inference.errors import ModelError
 from edge_vision.inference.labels import KNOWN
 from edge_vision.inference.preprocess import InputSpec
 from edge_vision.inference.schema import REQUIRED, Section, read_yaml
 
 FORMAT = 1
-TASKS = ("detect",)
+MOST_IMAGES = 256  # in a batch
 PRECISIONS = ("fp32", "fp16", "bf16", "int8")
 MODEL_SUFFIXES = (".onnx", ".ort", ".xml", ".tflite", ".param", ".engine", ".plan", ".pt2", ".pte", ".torchscript")
 """Files that hold a model by themselves; `.param` and `.xml` have their weights in a `.bin` beside them."""
@@ -73,8 +73,10 @@ class Variant:
 
 @dataclass(frozen=True)
 class Bundle:
-    """A model ready to be opened by `Engine.load`. labels is empty where only the outputs tell how many classes there
-    are."""
+    """A model ready to be opened by `Engine.load`, or by `Embedder.load` where its task is re-identification.
+
+    labels is empty where only the outputs tell how many classes there are, and where there are none.
+    """
 
     name: str
     task: str
@@ -109,8 +111,9 @@ def load_bundle(
     that fit no decoder.
     """
     path = Path(path).expanduser()
-    if decoder is not None and decoder not in DECODERS:
-        raise ModelError(path, f"there is no decoder {decoder!r}", f"choose one of {', '.join(DECODERS)}")
+    known = tuple(name for decoders in TASKS.values() for name in decoders)
+    if decoder is not None and decoder not in known:
+        raise ModelError(path, f"there is no decoder {decoder!r}", f"choose one of {', '.join(known)}")
     if not path.exists():
         raise ModelError(
             path, "there is no such file or folder", "check the path; a bundle is a folder with model.yaml"
@@ -142,7 +145,7 @@ def load_bundle(
         )
     changes: dict[str, Any] = {}
     if decoder:
-        changes["decoder"] = decoder
+        changes |= {"decoder": decoder, "task": task_of(decoder)}
     if labels is not None:
         changes["labels"] = tuple(labels) if not isinstance(labels, (str, Path)) else _named_labels(labels, Path())
     if decoder_options is not None:
@@ -171,14 +174,15 @@ def _from_yaml(path: Path) -> Bundle:
     if version != FORMAT:
         raise root.error("format", f"is {version}", f"this version of edge_vision reads format {FORMAT}")
     spec = root.section("input")
-    thresholds = root.section("thresholds", {})
+    task = root.take("task", str, choices=tuple(TASKS))
+    finds_boxes = task == "detect"
     bundle = Bundle(
         name=root.take("name", str),
-        task=root.take("task", str, choices=TASKS),
-        decoder=root.take("decoder", str, choices=tuple(DECODERS)),
-        labels=_labels(root),
+        task=task,
+        decoder=root.take("decoder", str, REQUIRED if finds_boxes else next(iter(TASKS[task])), tuple(TASKS[task])),
+        labels=_labels(root) if finds_boxes else (),
         input=read_input(spec, {}),
-        thresholds=_thresholds(thresholds),
+        thresholds=_thresholds(root.section("thresholds", {})) if finds_boxes else Thresholds(),
         variants=(),
         folder=path.parent,
         file=path,
@@ -187,7 +191,11 @@ def _from_yaml(path: Path) -> Bundle:
         provenance=root.take("provenance", dict, {}),
     )
     variants = tuple(_variant(section, path.parent, bundle.input) for section in root.sections("variants"))
+    if not finds_boxes:  # written by tools that know bundles of detectors
+        root.taken += [key for key in ("labels", "thresholds") if not root.content.get(key)]
     root.finish()
+    if finds_boxes and bundle.input.batch != 1:
+        raise spec.error("batch", f"is {bundle.input.batch}", "frames come one at a time: leave it out for a detector")
     if not variants:
         raise root.error("variants", "is empty", "list at least one file of the model")
     return dataclasses.replace(bundle, variants=variants)
@@ -216,11 +224,14 @@ def read_input(section: Section, defaults: Mapping[str, Any]) -> InputSpec:
         interpolation=section.take(
             "interpolation", str, get("interpolation", "linear"), tuple(preprocess.INTERPOLATIONS)
         ),
+        batch=section.take("batch", int, get("batch", 1)),
     )
     section.finish()
     for key in ("width", "height"):
         if not 1 <= getattr(spec, key) <= 16384:
             raise section.error(key, f"is {getattr(spec, key)}", "give a size in pixels, 1 to 16384")
+    if not 1 <= spec.batch <= MOST_IMAGES:
+        raise section.error("batch", f"is {spec.batch}", f"give how many images a run takes, 1 to {MOST_IMAGES}")
     if not 0 <= spec.pad_value <= 255:
         raise section.error("pad_value", f"is {spec.pad_value}", "give a pixel value, 0 to 255")
     if not all(spec.std):

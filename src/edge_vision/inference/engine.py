@@ -91,6 +91,9 @@ class Engine:
         BackendError for a runtime that is missing or fails, ValueError for a threshold or class that does not
         exist.
         """
+        if bundle.task != "detect":
+            remedy = "give a detector; tracking takes this one as its appearance_model"
+            raise ModelError(bundle.file, f"is for {bundle.task}, which finds no boxes", remedy, "task")
         wish = Wish(backend, device, precision, threads, hardware)
         limits = score_threshold, iou_threshold, classes, max_detections
         return cls.open(bundle, open_session(bundle, wish, log), limits, warm_up)

@@ -24,7 +24,7 @@ DTYPES = ("uint8", "float32", "float16")
 ENCODINGS = {"bgr8": 3, "rgb8": 3, "mono8": 1, "mono16": 1, "bgra8": 4, "rgba8": 4}
 """Frame encodings that are read, with their channels."""
 
-_CONVERSIONS = {
+CONVERSIONS = {
     ("bgr8", "rgb"): cv2.COLOR_BGR2RGB,
     ("rgb8", "bgr"): cv2.COLOR_RGB2BGR,
     ("mono8", "bgr"): cv2.COLOR_GRAY2BGR,
@@ -48,7 +48,8 @@ class InputSpec:
     aspect, padding on both sides), `letterbox_corner` (padding right and below) or `stretch`. pad_value is a pixel
     value, before normalisation. interpolation: `linear`, the default, is what the usual training pipelines use and
     the fastest that does not alias at a factor of 2; `area` averages all pixels, which is worth its 3 ms at 1080p
-    only for fine texture; `nearest`. name: the input tensor, "" for the only one.
+    only for fine texture; `nearest`. name: the input tensor, "" for the only one. batch: images a run takes; the most
+    where the model leaves it open.
     """
 
     width: int
@@ -63,6 +64,7 @@ class InputSpec:
     resize: str = "letterbox"
     pad_value: int = 114
     interpolation: str = "linear"
+    batch: int = 1
 
     @property
     def channels(self) -> int:
@@ -70,10 +72,10 @@ class InputSpec:
 
     @property
     def shape(self) -> tuple[int, int, int, int]:
-        """Shape of the tensor, batch of one."""
+        """Shape of the tensor."""
         if self.layout == "nhwc":
-            return (1, self.height, self.width, self.channels)
-        return (1, self.channels, self.height, self.width)
+            return (self.batch, self.height, self.width, self.channels)
+        return (self.batch, self.channels, self.height, self.width)
 
     @property
     def normalised(self) -> bool:
@@ -128,6 +130,23 @@ def geometry(spec: InputSpec, width: int, height: int) -> Geometry:
     return Geometry(width, height, (left, top, new_width, new_height), scale, offset, limit)
 
 
+def check_frame(frame: Frame) -> tuple[NDArray, str]:
+    """Image and encoding of a frame. Raises ValueError, naming the remedy, for an encoding that is not in `ENCODINGS`
+    or an image that is not of it."""
+    image, encoding = frame.image, frame.encoding
+    channels = ENCODINGS.get(encoding)
+    if channels is None:
+        raise ValueError(f"frames of encoding {encoding!r} cannot be read; convert them to {', '.join(ENCODINGS)}")
+    found = image.shape[2] if image.ndim == 3 else 1
+    dtype = np.uint16 if encoding == "mono16" else np.uint8
+    if image.ndim not in (2, 3) or found != channels or image.dtype != dtype or image.size == 0:
+        raise ValueError(
+            f"a frame of encoding {encoding} has an image of shape {image.shape} {image.dtype}; "
+            f"give ({'H, W' if channels == 1 else f'H, W, {channels}'}) {np.dtype(dtype).name}, not empty"
+        )
+    return image, encoding
+
+
 class Preprocessor:
     """Frames into one reused input tensor.
 
@@ -153,7 +172,7 @@ class Preprocessor:
 
         Raises ValueError, naming the remedy, for an encoding that is not in `ENCODINGS` or an image that is not of it.
         """
-        image, encoding = self._checked(frame)
+        image, encoding = check_frame(frame)
         height, width = image.shape[:2]
         place = self.geometry
         if place is None or place.width != width or place.height != height:
@@ -168,27 +187,13 @@ class Preprocessor:
             self._fill()
         return self.tensor, place
 
-    def _checked(self, frame: Frame) -> tuple[NDArray, str]:
-        image, encoding = frame.image, frame.encoding
-        channels = ENCODINGS.get(encoding)
-        if channels is None:
-            raise ValueError(f"frames of encoding {encoding!r} cannot be read; convert them to {', '.join(ENCODINGS)}")
-        found = image.shape[2] if image.ndim == 3 else 1
-        dtype = np.uint16 if encoding == "mono16" else np.uint8
-        if image.ndim not in (2, 3) or found != channels or image.dtype != dtype or image.size == 0:
-            raise ValueError(
-                f"a frame of encoding {encoding} has an image of shape {image.shape} {image.dtype}; "
-                f"give ({'H, W' if channels == 1 else f'H, W, {channels}'}) {np.dtype(dtype).name}, not empty"
-            )
-        return image, encoding
-
     def _conversion(self, encoding: str) -> int | None:
         """OpenCV's colour conversion for frames of this encoding; None where resizing alone gives the pixels."""
         if encoding == "mono16":
             encoding = "mono8" if self.spec.colour != "mono" else "mono16"
         if encoding == "mono16":
             return -1
-        return _CONVERSIONS.get((encoding, self.spec.colour))
+        return CONVERSIONS.get((encoding, self.spec.colour))
 
     def _convert(self, image: NDArray, size: tuple[int, int], encoding: str, conversion: int) -> None:
         # The smaller of the two sizes is converted; a colour conversion and an interpolation commute up to rounding.

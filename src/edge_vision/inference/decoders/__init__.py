@@ -51,6 +51,13 @@ DECODERS: Mapping[str, str] = {
         "ultraface",
     )
 }
+"""Those that find boxes."""
+
+EMBEDDINGS: Mapping[str, str] = {"embedding": f"{__name__}.embedding"}
+"""Those that describe what is in a crop: read by `embedding.Embedder`, named and never recognised."""
+
+TASKS: Mapping[str, Mapping[str, str]] = {"detect": DECODERS, "re-identification": EMBEDDINGS}
+"""What a bundle can be for, with the decoders of each task."""
 
 
 class Candidates(NamedTuple):
@@ -128,8 +135,13 @@ class Decoder(Protocol):
 
 
 def decoder(name: str) -> Decoder:
-    """The decoder module called `name`; KeyError for one that is not in `DECODERS`."""
-    return cast(Decoder, importlib.import_module(DECODERS[name]))
+    """The decoder module called `name`; KeyError for one that is not in `DECODERS` or `EMBEDDINGS`."""
+    return cast(Decoder, importlib.import_module(DECODERS.get(name) or EMBEDDINGS[name]))
+
+
+def task_of(name: str) -> str:
+    """The task whose models decoder `name` reads."""
+    return next(task for task, names in TASKS.items() if name in names)
 
 
 def extra_inputs(name: str, inputs: Sequence[TensorSpec], width: int, height: int) -> dict[str, NDArray]:
