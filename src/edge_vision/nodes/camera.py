@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import threading
 import traceback
+from collections.abc import Callable
 from dataclasses import dataclass, replace
 
 from edge_vision.calibration.camera_info_file import read_camera_info, size_mismatch
 from edge_vision.datatypes import NS_PER_S, CameraInfo, Frame, Tracks
 from edge_vision.ros.node import VisionNode
 from edge_vision.ros.parameters import NodeParameters, parameter
-from edge_vision.sources import Pacer, Reconnecting, Sample, SourceError, open_source
+from edge_vision.sources import AUTOMATIC, Pacer, Reconnecting, Sample, Source, SourceError, open_source
 
 
 @dataclass(frozen=True)
@@ -40,6 +41,17 @@ class CameraParameters(NodeParameters):
     duration: float = parameter(
         0.0, "Stop after this many seconds of header time, 0 for never.", range=(0.0, 1e9), read_only=True
     )
+    exposure: float = parameter(
+        AUTOMATIC,
+        "Exposure time in seconds, -1: left to the camera (its automatic; the simulation: what its URI says). "
+        "For sim:// and V4L2 cameras.",
+        range=(-1.0, 1e3),
+    )
+    gain: float = parameter(
+        AUTOMATIC,
+        "Gain, -1: left to the camera. sim://: a factor; V4L2: in the driver's own unit (v4l2-ctl --list-ctrls).",
+        range=(-1.0, 1e6),
+    )
     exit_at_end: bool = parameter(False, "End the process when the source ends.", read_only=True)
 
 
@@ -52,6 +64,7 @@ class CameraNode(VisionNode[CameraParameters]):
     def configure(self) -> None:
         p = self.parameters
         self._thread: threading.Thread | None = None
+        self._asked = self._controls_of(p)  # what the source has been asked for, again whenever it is opened
         self._connect()
         self._file_info = read_camera_info(p.camera_info, frame_id=p.frame_id) if p.camera_info else None
         self.frames = self.publisher(Frame, "image_raw")
@@ -85,13 +98,50 @@ class CameraNode(VisionNode[CameraParameters]):
     def status(self) -> dict[str, str]:
         if not hasattr(self, "_source"):
             return {}
-        return {"source": self._source.description, "times lost": str(self._source.losses)}
+        controls = {name: f"{value:g}" for name, value in self._source.controls().items()}
+        return {"source": self._source.description, "times lost": str(self._source.losses)} | controls
 
-    def _open(self):  # type: ignore[no-untyped-def]
+    def prepare(self, new: CameraParameters) -> Callable[[], None] | None:
+        """A driver may take a frame's time to answer: not on the executor's thread."""
+        if not hasattr(self, "_source") or self._controls_of(new) == self._asked:
+            return None
+        return lambda: self._set_controls(new)
+
+    def reconfigure(self, new: CameraParameters) -> None:
+        if hasattr(self, "_source"):
+            self._set_controls(new)  # nothing, where it was prepared
+
+    @staticmethod
+    def _controls_of(p: CameraParameters) -> dict[str, float]:
+        return {"exposure": p.exposure, "gain": p.gain}
+
+    def _set_controls(self, new: CameraParameters) -> None:
+        """Asks the source for what has changed, all or nothing. Raises SourceError."""
+        before = dict(self._asked)
+        try:
+            for name, value in self._controls_of(new).items():
+                if value != self._asked[name]:
+                    self._source.set_control(name, value)
+                    self._asked[name] = value
+        except SourceError:
+            for name, value in before.items():
+                if value != self._asked[name]:
+                    self._source.set_control(name, value)
+            self._asked = before
+            raise
+
+    def _open(self) -> Source:
         p = self.parameters
-        return open_source(
+        source = open_source(
             p.source, width=p.width, height=p.height, fps=p.fps, loop=p.loop, frame_id=p.frame_id, start_stamp=0
         )
+        for name, value in self._asked.items():
+            if value != AUTOMATIC:
+                try:
+                    source.set_control(name, value)
+                except SourceError as error:  # it plays all the same
+                    source.warnings.append(str(error))
+        return source
 
     def _on_event(self, level: str, message: str) -> None:
         # rclpy ties a severity to the line of code that logs, so each needs its own.

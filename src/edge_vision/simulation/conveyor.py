@@ -7,7 +7,7 @@ so frames can be made in any order, in any process, and are the same.
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import cv2
 import numpy as np
@@ -54,6 +54,15 @@ class Conveyor:
         self.layout = BeltLayout(o, self._margin / self.scale)
         self._start = float(np.random.default_rng([o.seed, 3]).uniform(0, TEXTURE_LENGTH))
         self._sprites = part_sprites(self.scale)
+
+    def set_sensor(self, *, exposure: float, gain: float) -> None:
+        """Changes the camera's exposure (s) and gain from the next frame on, as a camera's driver does.
+
+        Raises ValueError for what `ConveyorOptions` refuses.
+        """
+        if (exposure, gain) != (self.options.exposure, self.options.gain):
+            self.options = replace(self.options, exposure=exposure, gain=gain)
+            self.sensor = replace(self.sensor, exposure=exposure, gain=gain)
 
     # -- the truth ------------------------------------------------------------------------------------------------
 

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import math
 import re
 import threading
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Protocol, runtime_checkable
 
@@ -11,6 +13,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from edge_vision.datatypes import NS_PER_S, CameraInfo, Frame, Tracks
+
+AUTOMATIC = -1.0
+"""The value of a control (`Source.set_control`) that leaves it to the camera: its automatic, or what it began with."""
 
 
 class SourceError(RuntimeError):
@@ -70,6 +75,20 @@ class Source(Protocol):
     def camera_info(self) -> CameraInfo | None:
         """The camera's intrinsics where the source itself knows them."""
 
+    def controls(self) -> Mapping[str, float]:
+        """What of the camera can be changed while frames flow, with the values in force; {} where nothing can.
+
+        exposure: seconds, `AUTOMATIC` while the camera chooses it. gain: a factor in the simulation, the driver's own
+        unit of a V4L2 camera.
+        """
+
+    def set_control(self, name: str, value: float) -> float:
+        """Changes a control, from any thread; the value in force afterwards, which a driver may have rounded.
+
+        Frames show it from the next one (simulation) to some frames later (cameras, which have frames under way).
+        Raises SourceError where the source has no such control, or refuses the value.
+        """
+
     def close(self) -> None:
         """Give the device or file back. Idempotent; from another thread it ends a waiting `read` with None."""
 
@@ -93,6 +112,15 @@ class BaseSource:
 
     def camera_info(self) -> CameraInfo | None:
         return None
+
+    def controls(self) -> Mapping[str, float]:
+        return {}
+
+    def set_control(self, name: str, value: float) -> float:
+        raise SourceError(
+            f"{self.description}: its {name} cannot be changed while it plays; "
+            f"the simulation (sim://) and V4L2 cameras can, other cameras by their own tools"
+        )
 
     def close(self) -> None:
         self._closed.set()
@@ -149,6 +177,16 @@ _SECRET = re.compile(r"((?:password|passwd|pwd|pass|user-pw|token|secret|key|aut
 def hide_credentials(text: str) -> str:
     """``text`` with the passwords of its URLs replaced by ``***``: user:password@host and ?password=, ?token=, …"""
     return _SECRET.sub(r"\1***", _PASSWORD.sub(r"\1***@", text))
+
+
+def checked_control(name: str, value: float) -> float:
+    """A value for a control: `AUTOMATIC` for every negative one. Raises SourceError for what cannot be one."""
+    if name not in ("exposure", "gain"):
+        raise SourceError(f"unknown control {name!r}; there are exposure and gain")
+    if not math.isfinite(value) or (name == "exposure" and value == 0):
+        unit = " of seconds" if name == "exposure" else ""
+        raise SourceError(f"{name} {value:g} is not possible: give a positive number{unit}, or -1 for automatic")
+    return AUTOMATIC if value < 0 else float(value)
 
 
 def requested_size(width: int | None, height: int | None) -> tuple[int | None, int | None]:

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import glob
+import math
 import os
 import stat
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -12,7 +14,7 @@ from urllib.parse import parse_qsl, unquote, urlsplit
 
 import cv2
 
-from edge_vision.sources.base import SourceError, SourceLost
+from edge_vision.sources.base import AUTOMATIC, SourceError, SourceLost, checked_control
 from edge_vision.sources.live import LiveCapture
 from edge_vision.sources.opencv import open_capture, positive, sane_rate
 
@@ -72,7 +74,24 @@ class Device(LiveCapture):
 
     def __init__(self, uri: str, options: DeviceOptions, *, frame_id: str = "", read_timeout: float = 5.0) -> None:
         self.options = options
+        self._controls: dict[str, float] = {}
         super().__init__(uri, self._open, frame_id=frame_id, read_timeout=read_timeout)
+
+    def controls(self) -> Mapping[str, float]:
+        return dict(self._controls)
+
+    def set_control(self, name: str, value: float) -> float:
+        """As `Source.set_control`. exposure switches the camera's automatic off, `AUTOMATIC` on again; gain is in the
+        driver's own unit (`v4l2-ctl -l` shows its range), and `AUTOMATIC` leaves it as it is."""
+        value = checked_control(name, value)
+        if name not in self._controls:
+            raise SourceError(
+                f"{self.options.path}: the camera has no {name} control; "
+                f"`v4l2-ctl -d {self.options.path} --list-ctrls` shows what it has"
+            )
+        in_force = self.ask(lambda capture: set_control(capture, name, value, self.options.path))
+        self._controls[name] = in_force
+        return in_force
 
     def _open(self) -> cv2.VideoCapture:
         path = self.options.path
@@ -88,6 +107,7 @@ class Device(LiveCapture):
         return capture
 
     def describe(self, capture: Any) -> None:
+        self._controls = read_controls(capture)
         wanted = self.options
         width, height = (int(capture.get(key)) for key in (cv2.CAP_PROP_FRAME_WIDTH, cv2.CAP_PROP_FRAME_HEIGHT))
         fourcc = fourcc_name(int(capture.get(cv2.CAP_PROP_FOURCC)))
@@ -121,6 +141,47 @@ def configure(capture: Any, options: DeviceOptions) -> None:
         if value and positive(capture, key) != value:
             capture.set(key, value)
     capture.set(cv2.CAP_PROP_BUFFERSIZE, options.buffers)
+
+
+# V4L2_CID_EXPOSURE_AUTO (videodev2's v4l2_exposure_auto_type), which OpenCV hands through: UVC cameras know these two.
+_MANUAL, _AUTOMATIC = 1, 3
+_EXPOSURE_UNIT = 1e-4  # s, of V4L2_CID_EXPOSURE_ABSOLUTE
+
+
+def read_controls(capture: Any) -> dict[str, float]:
+    """The controls that the camera has, with their values (`Source.controls`). OpenCV says 0 or less for those that it
+    has not; a gain of 0 exists, and is told by setting it to itself."""
+    controls = {}
+    exposure = positive(capture, cv2.CAP_PROP_EXPOSURE)
+    if exposure is not None:
+        automatic = capture.get(cv2.CAP_PROP_AUTO_EXPOSURE) not in (_MANUAL, -1)
+        controls["exposure"] = AUTOMATIC if automatic else exposure * _EXPOSURE_UNIT
+    gain = capture.get(cv2.CAP_PROP_GAIN)
+    if math.isfinite(gain) and (gain > 0 or (gain == 0 and capture.set(cv2.CAP_PROP_GAIN, gain))):
+        controls["gain"] = float(gain)
+    return controls
+
+
+def set_control(capture: Any, name: str, value: float, path: str) -> float:
+    """Sets ``exposure`` (s, or `AUTOMATIC`) or ``gain`` of an open V4L2 capture; the value that the driver then says.
+
+    Raises SourceError where the driver refuses.
+    """
+    remedy = f"`v4l2-ctl -d {path} --list-ctrls` shows the ranges"
+    if name == "gain":
+        if value != AUTOMATIC and not capture.set(cv2.CAP_PROP_GAIN, value):
+            raise SourceError(f"{path}: the driver refuses a gain of {value:g}; {remedy}")
+        return float(capture.get(cv2.CAP_PROP_GAIN))
+    automatic = value == AUTOMATIC
+    # A camera without the switch is always manual: it then lacks an automatic, but takes an exposure.
+    switched = capture.set(cv2.CAP_PROP_AUTO_EXPOSURE, _AUTOMATIC if automatic else _MANUAL)
+    if automatic:
+        if not switched:
+            raise SourceError(f"{path}: the camera has no automatic exposure; give it in seconds")
+        return AUTOMATIC
+    if not capture.set(cv2.CAP_PROP_EXPOSURE, max(1, round(value / _EXPOSURE_UNIT))):
+        raise SourceError(f"{path}: the driver refuses an exposure of {value:g} s; {remedy}")
+    return float(capture.get(cv2.CAP_PROP_EXPOSURE)) * _EXPOSURE_UNIT
 
 
 def fourcc_code(name: str) -> int:

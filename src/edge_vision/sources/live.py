@@ -4,7 +4,10 @@ from __future__ import annotations
 
 import threading
 import time
+from collections import deque
 from collections.abc import Callable
+from concurrent.futures import Future
+from concurrent.futures import TimeoutError as FutureTimeout
 from typing import Any
 
 from numpy.typing import NDArray
@@ -50,6 +53,7 @@ class LiveCapture(BaseSource):
         self._opened = False
         self._newest: tuple[NDArray, int, int] | None = None  # image, stamp, sequence
         self._failure: SourceError | None = None
+        self._errands: deque[tuple[Callable[[Any], float], Future[float]]] = deque()
         # A daemon: a driver that never comes back must not keep the process alive.
         self._thread = threading.Thread(target=self._capture_frames, name=f"capture {self.uri}", daemon=True)
         self._thread.start()
@@ -82,6 +86,26 @@ class LiveCapture(BaseSource):
         if threading.current_thread() is not self._thread:
             self._thread.join(_CLOSE_WAIT)
 
+    def ask(self, errand: Callable[[Any], float]) -> float:
+        """Has the reading thread call ``errand(capture)`` between two frames; its result. Raises what it raises, and
+        SourceLost where the thread does not come to it within ``read_timeout`` seconds."""
+        answer: Future[float] = Future()
+        self._errands.append((errand, answer))
+        if not self._thread.is_alive():
+            raise self._failure or SourceLost(f"{self.uri}: closed")
+        try:
+            return answer.result(self._timeout)
+        except FutureTimeout:
+            raise SourceLost(f"{self.uri}: no answer for {self._timeout:g} s") from None
+
+    def _run_errands(self, capture: Any) -> None:
+        while self._errands:
+            errand, answer = self._errands.popleft()
+            try:
+                answer.set_result(errand(capture))
+            except Exception as error:  # for whoever asked
+                answer.set_exception(error)
+
     def describe(self, capture: Any) -> None:
         """Called once when open, in the reading thread: fill in ``description``, ``rate``, ``warnings``."""
 
@@ -95,6 +119,7 @@ class LiveCapture(BaseSource):
                 self._changed.notify_all()
             sequence = 0
             while not self._closed.is_set():
+                self._run_errands(capture)
                 grabbed = capture.grab()
                 stamp = self._now()
                 ok, image = capture.retrieve() if grabbed else (False, None)
@@ -116,6 +141,8 @@ class LiveCapture(BaseSource):
         finally:
             if capture is not None:
                 capture.release()
+            while self._errands:
+                self._errands.popleft()[1].set_exception(self._failure or SourceLost(f"{self.uri}: closed"))
 
     def _fail(self, error: SourceError) -> None:
         with self._changed:

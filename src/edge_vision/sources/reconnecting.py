@@ -5,7 +5,7 @@ from __future__ import annotations
 import threading
 import time
 import weakref
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import replace
 
 from edge_vision.datatypes import CameraInfo
@@ -92,6 +92,16 @@ class Reconnecting:
 
     def camera_info(self) -> CameraInfo | None:
         return self._known.camera_info() if self._known else None
+
+    def controls(self) -> Mapping[str, float]:
+        source = self._source
+        return source.controls() if source else {}
+
+    def set_control(self, name: str, value: float) -> float:
+        source = self._source
+        if source is None:
+            raise SourceLost(f"{self.description}: not open now; its {name} can be set when it is back")
+        return source.set_control(name, value)
 
     def connect(self) -> bool:
         """One attempt where it is not open: whether it is now. Raises SourceError for what no retry can mend."""

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 from urllib.parse import parse_qsl, urlsplit
 
 from edge_vision.datatypes import CameraInfo
-from edge_vision.sources.base import BaseSource, Sample, SourceError
+from edge_vision.sources.base import AUTOMATIC, BaseSource, Sample, SourceError, checked_control
 
 if TYPE_CHECKING:
     from edge_vision.simulation import ConveyorOptions
@@ -37,6 +38,7 @@ class Simulated(BaseSource):
         super().__init__(uri)
         options = _options(uri, width=width, height=height, fps=fps)
         self._scene = Conveyor(options)
+        self._options = self._began_with = options  # of the next frame, and of the first
         self._frames = options.frames
         self._loop = loop
         self._frame_id = frame_id
@@ -56,6 +58,7 @@ class Simulated(BaseSource):
                 return None
             self._start = self._scene.stamp(self._index, self._start)
             self._index = 0
+        self._scene.set_sensor(exposure=self._options.exposure, gain=self._options.gain)
         rendered = self._scene.render(self._index, self._start)
         frame_id = self._frame_id or rendered.frame.frame_id
         frame = replace(rendered.frame, frame_id=frame_id, sequence=self._sequence)
@@ -66,6 +69,21 @@ class Simulated(BaseSource):
     def camera_info(self) -> CameraInfo | None:
         info = self._scene.camera_info()
         return replace(info, frame_id=self._frame_id or info.frame_id)
+
+    def controls(self) -> Mapping[str, float]:
+        return {"exposure": self._options.exposure, "gain": self._options.gain}
+
+    def set_control(self, name: str, value: float) -> float:
+        """As `Source.set_control`; `AUTOMATIC` is what the URI said."""
+        value = checked_control(name, value)
+        if value == AUTOMATIC:
+            value = getattr(self._began_with, name)
+        try:
+            changed: dict[str, Any] = {name: value}
+            self._options = replace(self._options, **changed)  # taken over by the thread that reads
+        except ValueError as error:
+            raise SourceError(str(error)) from None
+        return value
 
 
 def _options(uri: str, **arguments: float | None) -> ConveyorOptions:

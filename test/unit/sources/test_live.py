@@ -13,7 +13,7 @@ import cv2
 import numpy as np
 import pytest
 
-from edge_vision.sources import SourceError, SourceLost, gstreamer, open_source
+from edge_vision.sources import AUTOMATIC, SourceError, SourceLost, gstreamer, open_source
 from edge_vision.sources.device import Device, DeviceOptions, check_device, configure, fourcc_code, fourcc_name
 from edge_vision.sources.live import LiveCapture
 from edge_vision.sources.opencv import built_with
@@ -264,3 +264,59 @@ def test_a_gstreamer_pipeline() -> None:
         assert source.read().frame.image.shape == (240, 320, 3)
     with pytest.raises(SourceLost, match="gst-launch"):
         open_source("gst://nosuchelement ! appsink")
+
+
+class Camera(StandIn):
+    """A V4L2 camera with an automatic exposure of 0.5 ms steps up to 0.1 s, and a gain."""
+
+    def __init__(self) -> None:
+        super().__init__(lambda: time.sleep(0.005) is None)
+        self.values = {cv2.CAP_PROP_AUTO_EXPOSURE: 3.0, cv2.CAP_PROP_EXPOSURE: 156.0, cv2.CAP_PROP_GAIN: 0.0}
+        self.threads: set[int] = set()
+
+    def get(self, key: int) -> float:
+        return self.values.get(key, super().get(key))
+
+    def set(self, key: int, value: float) -> bool:
+        self.threads.add(threading.get_ident())
+        if key not in self.values or (key == cv2.CAP_PROP_EXPOSURE and not 1 <= value <= 1000):
+            return False
+        self.values[key] = round(value / 5) * 5 if key == cv2.CAP_PROP_EXPOSURE else value
+        return True
+
+
+@pytest.fixture
+def camera(monkeypatch):
+    camera = Camera()
+    monkeypatch.setattr(Device, "_open", lambda self: camera)
+    with Device("/dev/video7", DeviceOptions("/dev/video7")) as source:
+        yield source, camera
+
+
+def test_the_controls_of_a_camera_are_in_seconds_and_set_by_the_thread_that_reads(camera) -> None:
+    source, driver = camera
+    assert source.controls() == {"exposure": AUTOMATIC, "gain": 0.0}
+    assert source.set_control("exposure", 0.0042) == pytest.approx(0.004)  # the driver rounds
+    assert source.controls()["exposure"] == pytest.approx(0.004)
+    assert driver.values[cv2.CAP_PROP_AUTO_EXPOSURE] == 1
+    assert source.set_control("gain", 12) == 12
+    assert source.set_control("gain", AUTOMATIC) == 12
+    assert source.set_control("exposure", AUTOMATIC) == AUTOMATIC
+    assert driver.values[cv2.CAP_PROP_AUTO_EXPOSURE] == 3
+    with pytest.raises(SourceError, match="refuses an exposure of 5 s"):
+        source.set_control("exposure", 5.0)
+    with pytest.raises(SourceError, match="give a positive number of seconds"):
+        source.set_control("exposure", 0.0)
+    with pytest.raises(SourceError, match="unknown control 'focus'"):
+        source.set_control("focus", 1.0)
+    assert threading.get_ident() not in driver.threads
+    source.close()
+    with pytest.raises(SourceLost, match="closed"):
+        source.set_control("gain", 1.0)
+
+
+def test_a_camera_without_a_gain_says_so(camera) -> None:
+    source, driver = camera
+    del driver.values[cv2.CAP_PROP_GAIN], source._controls["gain"]
+    with pytest.raises(SourceError, match="has no gain control"):
+        source.set_control("gain", 2.0)
