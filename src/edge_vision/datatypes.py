@@ -191,3 +191,101 @@ class Counts:
     labels: Labels = ()
     stamp: int = 0
     frame_id: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Verdict:
+    """What one cause of a bad picture looks like in one frame.
+
+    cause: one of `edge_vision.quality.CAUSES`. figure: the measured number, threshold: its limit, both of the quantity
+    ``name`` in ``unit``. severity: 0 where nothing is wrong, 1 at the threshold, above it the worse the larger; NaN where
+    the cause cannot be judged (the figure is then NaN too: one frame alone cannot be frozen).
+    """
+
+    cause: str
+    figure: float
+    threshold: float
+    severity: float
+    name: str = ""
+    unit: str = ""
+
+    @property
+    def blamed(self) -> bool:
+        return self.severity >= 1.0
+
+
+@dataclass(frozen=True, slots=True)
+class QualityReport:
+    """How good one image is without another to compare it with; definitions in docs/quality.md.
+
+    Grey values are luma in DN of an 8-bit scale (0..255, fractions with more than 8 bits). NaN: not measurable in this
+    image (no edges, one frame only, no colour). Times in s, angles in degrees, lengths in px of the source image.
+
+    cause: the one primary cause of ``verdicts``, "ok" where none is blamed. verdicts: one of every cause.
+    noise_sigma: DN, of the luma before rounding and clipping, mean over the image; noise_method: "single" or
+        "two_frame"; noise_single, noise_two_frame: DN by either way; noise_channels: DN of B, G, R, or of the one channel.
+    snr: dB, 20 log10(mean / noise_sigma). dynamic_range: dB, 20 log10(p99.9 / max(noise_sigma, 0.5)).
+    sharpness: variance of the Laplacian less the noise's share, over the luma's variance less the noise's (no unit).
+    blur_sigma: px, Gaussian equivalent of the edges' spread without the motion's part. motion_length: px, motion_angle:
+        degrees in 0..180, clockwise from +x in the image, NaN where not motion-blurred. edges: how many were measured.
+    mean, median, p1, p99, rms_contrast (standard deviation): DN. contrast: (p99 - p1) / (p99 + p1), 0..1.
+    clipped_dark, clipped_bright: share of pixels at most 2 and at least 253. entropy: bits. zones (3, 3) float64: mean
+        of the nine zones. mean_sample_value: of five equal zones of the histogram, 1..5, 2.5 is the target.
+    cast_red, cast_blue: log2 of R/G and B/G of what should be grey; colour_cast: the size of that, 0 is neutral.
+    blockiness: steps across the 8x8 grid over the steps inside. missing_levels: share of empty grey levels in p1..p99.
+    frozen_frames: how many frames before this one were the same; frozen_s: for how long. moving_share: share of the image
+        that changed since the frame before. occluded_share: share that stays put and blank amid motion.
+    flicker: relative amplitude of the light's swing at ``flicker_hz`` (100 or 120) from frame to frame; row_banding:
+        relative amplitude of its stripes over the rows.
+    """
+
+    cause: str = "ok"
+    verdicts: tuple[Verdict, ...] = ()
+    width: int = 0
+    height: int = 0
+    channels: int = 1
+    bits: int = 8
+    noise_sigma: float = float("nan")
+    noise_method: str = "single"
+    noise_single: float = float("nan")
+    noise_two_frame: float = float("nan")
+    noise_channels: tuple[float, ...] = ()
+    snr: float = float("nan")
+    dynamic_range: float = float("nan")
+    sharpness: float = float("nan")
+    blur_sigma: float = float("nan")
+    motion_length: float = float("nan")
+    motion_angle: float = float("nan")
+    edges: int = 0
+    mean: float = float("nan")
+    median: float = float("nan")
+    p1: float = float("nan")
+    p99: float = float("nan")
+    rms_contrast: float = float("nan")
+    contrast: float = float("nan")
+    clipped_dark: float = float("nan")
+    clipped_bright: float = float("nan")
+    entropy: float = float("nan")
+    zones: NDArray[np.float64] = field(default_factory=lambda: _empty(3, 3, dtype=np.float64))
+    mean_sample_value: float = float("nan")
+    cast_red: float = float("nan")
+    cast_blue: float = float("nan")
+    colour_cast: float = float("nan")
+    blockiness: float = float("nan")
+    missing_levels: float = float("nan")
+    frozen_frames: int = 0
+    frozen_s: float = 0.0
+    moving_share: float = float("nan")
+    occluded_share: float = float("nan")
+    flicker: float = float("nan")
+    flicker_hz: float = float("nan")
+    row_banding: float = float("nan")
+    stamp: int = 0
+    frame_id: str = ""
+
+    def verdict(self, cause: str) -> Verdict:
+        """The verdict on one cause. Raises KeyError where the report has none."""
+        for verdict in self.verdicts:
+            if verdict.cause == cause:
+                return verdict
+        raise KeyError(f"no verdict on '{cause}': known are {', '.join(v.cause for v in self.verdicts)}")
