@@ -6,9 +6,11 @@ from dataclasses import dataclass, replace
 
 from edge_vision.datatypes import Detections, LabelInfo, Tracks
 from edge_vision.ros import adapters, qos
+from edge_vision.ros.motion_inputs import WAYS, CameraMotion
 from edge_vision.ros.node import VisionNode
 from edge_vision.ros.parameters import NodeParameters, parameter
 from edge_vision.tracking import PRESETS, Tracker
+from edge_vision.tracking.attitude import Missing
 
 
 @dataclass(frozen=True)
@@ -31,6 +33,28 @@ class TrackingParameters(NodeParameters):
     )
     publish_lost: bool = parameter(False, "Also publish tracks that are not seen now, at their predicted place.")
     publish_tentative: bool = parameter(False, "Also publish tracks that are not confirmed yet.")
+    camera_motion: str = parameter(
+        "auto",
+        "What tells how the camera turns (docs/camera_motion.md): imu, odometry, tf, the images (flow); auto: imu or "
+        "odom where somebody publishes it.",
+        choices=WAYS,
+        read_only=True,
+    )
+    camera_rotation: str = parameter(
+        "",
+        "Orientation of the camera's optical frame in the frame of imu or odom: roll pitch yaw (rad), a quaternion x y "
+        "z w, forward or same; empty: from /tf_static.",
+        read_only=True,
+    )
+    fixed_frame: str = parameter("odom", "Frame that stands still in the world, for camera_motion tf.", read_only=True)
+    motion_patience: float = parameter(
+        0.005, "Seconds that an update waits at most for a sample of the camera's motion.", range=(0.0, 1.0)
+    )
+    motion_offset: float = parameter(
+        0.0, "Seconds added to an image's stamp to have the motion sensor's time.", range=(-1.0, 1.0)
+    )
+    rectified: bool = parameter(False, "Detections are of rectified images (image_rect): P counts.", read_only=True)
+    image_transport: str = parameter("raw", "As of the inference node.", choices=("raw", "compressed"), read_only=True)
 
 
 class TrackingNode(VisionNode[TrackingParameters]):
@@ -39,13 +63,17 @@ class TrackingNode(VisionNode[TrackingParameters]):
     parameters_type = TrackingParameters
 
     def configure(self) -> None:
-        self.tracker = _tracker(self.parameters)
+        p = self.parameters
+        self.tracker = _tracker(p)
         self._labels: tuple[str, ...] = ()
+        self._tracks = Tracks()
         self.tracks = self.publisher(Tracks, "tracks")
         self.states = self.publisher(Tracks, "tracks/state", adapter=adapters.TRACK_ARRAY, counted=False)
-        self.subscription(Detections, "detections", self.update, direct=True)
+        # Flow takes too long for the inference node's thread to do it.
+        self.subscription(Detections, "detections", self.update, direct=p.camera_motion != "flow")
         self.subscription(LabelInfo, "label_info", self.learn_labels, profile=qos.LATCHED, counted=False)
         self._track, self._publish, self._total = self.stage("track"), self.stage("publish"), self.stage("latency")
+        self.motion = CameraMotion(self, p)
 
     def learn_labels(self, info: LabelInfo) -> None:
         self._labels = info.labels
@@ -53,12 +81,22 @@ class TrackingNode(VisionNode[TrackingParameters]):
     def update(self, detections: Detections) -> None:
         if not detections.labels and self._labels:
             detections = replace(detections, labels=self._labels)
+        warp = None
+        if self.motion.feed is not None:
+            with self.stage("camera motion"):
+                found = self.motion.warp(detections, self._tracks.boxes)
+            if found is Missing.TURNED:  # none of what was seen is in this image
+                self.tracker.reset()
+            warp = None if isinstance(found, Missing) else found
         with self._track:
-            tracks = self.tracker.update(detections)
-            tracks = replace(tracks, covariances=self.tracker.covariances())
+            tracks = self.tracker.update(detections, warp)
+            told = tracks
+            if self.states.has_subscribers:
+                told = replace(tracks, covariances=self.tracker.covariances())
         with self._publish:
             self.tracks.publish(tracks)
-            self.states.publish(tracks)
+            self.states.publish(told)
+        self._tracks = tracks
         # From the camera's publish call where that was in this process, else from the header's time.
         age = self.bus.age_ns(tracks.stamp)
         self._total.add(max(0, self.now_ns() - tracks.stamp) if age is None else age)
@@ -67,11 +105,17 @@ class TrackingNode(VisionNode[TrackingParameters]):
         changed = _tracker(new)  # refuses what does not fit together
         if hasattr(self, "tracker"):
             self.tracker.parameters = changed.parameters
+        if hasattr(self, "motion"):
+            self.motion.reconfigure(new)
+
+    def every_second(self) -> None:
+        self.motion.every_second()
 
     def status(self) -> dict[str, str]:
         if not hasattr(self, "tracker"):
             return {}
-        return {"preset": self.parameters.preset, "boxes refused": str(self.tracker.rejected)}
+        found = {"preset": self.parameters.preset, "boxes refused": str(self.tracker.rejected)}
+        return found | self.motion.status() if hasattr(self, "motion") else found
 
 
 def _tracker(p: TrackingParameters) -> Tracker:
