@@ -1,4 +1,4 @@
-"""Which box belongs to which track: overlap of every pair, and the best one-to-one choice among those above a gate."""
+"""Which box belongs to which track: the pairs that overlap, and the best one-to-one choice among those above a gate."""
 
 from __future__ import annotations
 
@@ -9,9 +9,13 @@ import numpy as np
 from numpy.typing import NDArray
 
 Pairs = tuple[NDArray[np.intp], NDArray[np.intp]]
+Candidates = tuple[NDArray[np.intp], NDArray[np.intp], NDArray[np.float32]]
+"""Rows (K,), ascending, and columns (K,) of pairs, each pair once, and what they are worth (K,)."""
 
 BLOCK = 16384  # pairs whose intermediate results fit in a second-level cache
 SMALL = 2500  # pairs; up to here the solver is faster than finding out what it need not look at
+SWEPT = 6000  # pairs from which on a sweep that finds the near ones is faster than looking at all
+FEW = 24  # candidates that Python counts faster than NumPy
 
 _TINY = np.finfo(np.float32).tiny
 _NONE: Pairs = (np.zeros(0, np.intp), np.zeros(0, np.intp))
@@ -30,7 +34,7 @@ def iou_matrix(first: NDArray, second: NDArray, margin: NDArray | None = None) -
     a, b = far_negated(first), far_negated(second)
     grow = 0.0 if margin is None else np.asarray(2.0 * margin.T, dtype=np.float32)[:, :, None]
     size_a, size_b = (-a[:2] - a[2:])[:, :, None] + grow, (-b[:2] - b[2:])[:, None, :] + grow
-    return overlap(a, b, size_a[0] * size_a[1], size_b[0] * size_b[1], grow)
+    return overlap(a[:, :, None], b[:, None], size_a[0] * size_a[1], size_b[0] * size_b[1], grow)
 
 
 def far_negated(boxes: NDArray) -> NDArray[np.float32]:
@@ -41,22 +45,12 @@ def far_negated(boxes: NDArray) -> NDArray[np.float32]:
 
 
 def overlap(a: NDArray, b: NDArray, area_a: NDArray, area_b: NDArray, grow: NDArray | float = 0.0) -> NDArray:
-    """`iou_matrix` of boxes as `far_negated` has them, a (4, M) and b (4, N), with their areas (M, 1) and (N,)
-    or (1, N) or (M, N).
+    """IoU of boxes as `far_negated` has them, with their areas, under NumPy's broadcasting: a (4, M, 1), b (4, 1, N)
+    and areas (M, 1), (N,) or (M, N) give the (M, N) matrix, a (4, K) and b (4, K) with areas (K,) give K pairs.
 
     grow: px (2, M, 1) by which the intersections are larger; the areas given are those of the grown boxes.
     """
-    count, other = a.shape[1], b.shape[1]
-    if count * other > 2 * BLOCK and count > 1:  # in blocks that stay in the cache
-        found = np.empty((count, other), np.float32)
-        step = max(1, BLOCK // other)
-        for k in range(0, count, step):
-            rows = slice(k, k + step)
-            part = grow if isinstance(grow, float) else grow[:, rows]
-            area = area_b[rows] if area_b.ndim == 2 and len(area_b) == count else area_b
-            found[rows] = overlap(a[:, rows], b, area_a[rows], area, part)
-        return found
-    shared = np.maximum(a[:, :, None], b[:, None, :])
+    shared = np.maximum(a, b)
     negative = np.add(shared[:2], shared[2:], out=shared[:2])  # minus the sides of the intersection
     if not isinstance(grow, float):
         negative -= grow
@@ -67,6 +61,64 @@ def overlap(a: NDArray, b: NDArray, area_a: NDArray, area_b: NDArray, grow: NDAr
     np.maximum(union, _TINY, out=union)  # boxes too small for float32 have no overlap, rather than NaN
     intersection /= union
     return intersection
+
+
+def overlapping(a: NDArray, b: NDArray, area_a: NDArray, area_b: NDArray) -> Candidates:
+    """The pairs that overlap at all, with their IoU: a (4, M) and b (4, N) as `far_negated` has them, areas (M,), (N,).
+
+    All pairs are looked at where there are few, or many of them near each other; else those that share a strip of x.
+    """
+    count, other = a.shape[1], b.shape[1]
+    if count * other >= SWEPT:
+        near = _sharing_x(a, b, count * other // 8)
+        if near is not None:
+            rows, columns = near
+            found = overlap(a.take(rows, 1), b.take(columns, 1), area_a.take(rows), area_b.take(columns))
+            kept = found.nonzero()[0]
+            return rows.take(kept), columns.take(kept), found.take(kept)
+    a, area_a = a[:, :, None], area_a[:, None]
+    b = b[:, None]
+    if count * other <= 2 * BLOCK:
+        return listed(overlap(a, b, area_a, area_b))
+    found = np.empty((count, other), np.float32)
+    step = max(1, BLOCK // other)
+    for k in range(0, count, step):  # in blocks that stay in the cache
+        part = slice(k, k + step)
+        found[part] = overlap(a[:, part], b, area_a[part], area_b)
+    return listed(found)
+
+
+def touching(first: NDArray, second: NDArray) -> Candidates:
+    """The pairs of boxes (M, 4) and (N, 4) xyxy that overlap, with their IoU."""
+    a, b = far_negated(first), far_negated(second)
+    sides_a, sides_b = a[:2] + a[2:], b[:2] + b[2:]
+    return overlapping(a, b, sides_a[0] * sides_a[1], sides_b[0] * sides_b[1])
+
+
+def listed(matrix: NDArray[np.float32]) -> Candidates:
+    """What is not zero in a matrix (M, N)."""
+    flat = matrix.reshape(-1)
+    kept = flat.nonzero()[0]  # NumPy finds what is set in one dimension several times faster than in two
+    rows, columns = np.divmod(kept, matrix.shape[1])
+    return rows, columns, flat.take(kept)
+
+
+def _sharing_x(a: NDArray, b: NDArray, most: int) -> Pairs | None:
+    """The pairs of a and b that may overlap, from what they cover of x alone; None where they are more than ``most``.
+
+    A sweep over b in the order of its left edges: those that matter to one of a begin before it ends, and not farther
+    left of it than the widest of b is wide.
+    """
+    order = np.argsort(b[0])
+    left = b[0].take(order)
+    widest = -np.minimum.reduce(b[0] + b[2])
+    first = np.searchsorted(left, a[0] - (widest + 1.0))  # a pixel more than exact, for rounding
+    counts = np.searchsorted(left, -a[2]) - first
+    ends = np.cumsum(counts)
+    if ends[-1] > most:
+        return None
+    rows = np.repeat(np.arange(len(counts)), counts)
+    return rows, order.take(np.arange(ends[-1]) + np.repeat(first + counts - ends, counts))
 
 
 @lru_cache(maxsize=1)
@@ -106,32 +158,43 @@ def assign(similarity: NDArray, gate: float) -> Pairs:
     worth nothing, so no good pair is given up to make a full assignment possible. Returns two (K,) arrays, rows
     ascending; exact.
     """
-    possible = similarity > gate
-    if possible.size > SMALL:  # NumPy finds what is set in one dimension several times faster than in two
-        rows, columns = np.divmod(possible.ravel().nonzero()[0], possible.shape[1])
-    else:
-        rows, columns = possible.nonzero()
-    if not len(rows):
-        return _NONE
-    per_row = np.bincount(rows, minlength=similarity.shape[0])
-    per_column = np.bincount(columns, minlength=similarity.shape[1])
-    if per_row.max() == 1 and per_column.max() == 1:
-        return rows, columns  # every candidate is the only one on both sides: nothing to decide
-    if similarity.size <= SMALL:
-        return _solve(similarity, gate)
+    rows, columns = (similarity > gate).nonzero()
+    return choose((rows, columns, similarity[rows, columns]), gate, similarity.shape)
+
+
+def choose(candidates: Candidates, gate: float, shape: tuple[int, ...]) -> Pairs:
+    """`assign` of a matrix of this shape of which only the candidates are above zero (or above the gate)."""
+    rows, columns, worth = candidates
+    kept = (worth > gate).nonzero()[0]
+    if len(kept) < len(rows):
+        rows, columns, worth = rows.take(kept), columns.take(kept), worth.take(kept)
+    count = len(rows)
+    if count <= FEW:
+        if len(set(columns.tolist())) == count == len(set(rows.tolist())):
+            return rows, columns  # every candidate is the only one on both sides: nothing to decide
+        return _solve(rows, columns, worth - gate, shape)
+    per_row, per_column = np.bincount(rows), np.bincount(columns)
+    contested = ((per_row.take(rows) > 1) | (per_column.take(columns) > 1)).nonzero()[0]
+    if not len(contested):
+        return rows, columns
+    if shape[0] * shape[1] <= SMALL:
+        return _solve(rows, columns, worth - gate, shape)
     # Pairs without a rival are settled; only what shares a row or a column goes to the solver.
-    contested = (per_row[rows] > 1) | (per_column[columns] > 1)
-    settled = ~contested
-    sub_rows = np.unique(rows[contested])
-    sub_columns = np.unique(columns[contested])
-    picked_rows, picked_columns = _solve(similarity[sub_rows[:, None], sub_columns], gate)
+    settled = np.ones(count, bool)
+    settled[contested] = False
+    sub_rows, at_row = np.unique(rows.take(contested), return_inverse=True)
+    sub_columns, at_column = np.unique(columns.take(contested), return_inverse=True)
+    picked_rows, picked_columns = _solve(
+        at_row, at_column, worth.take(contested) - gate, (len(sub_rows), len(sub_columns))
+    )
     paired = np.concatenate([rows[settled], sub_rows[picked_rows]])
     order = np.argsort(paired)
     return paired[order], np.concatenate([columns[settled], sub_columns[picked_columns]])[order]
 
 
-def _solve(similarity: NDArray, gate: float) -> Pairs:
-    gain = np.maximum(similarity - gate, 0.0)
+def _solve(rows: NDArray, columns: NDArray, gains: NDArray, shape: tuple[int, ...]) -> Pairs:
+    gain = np.zeros(shape)
+    gain[rows, columns] = gains
     rows, columns = _solver()(gain, True)
-    real = gain[rows, columns] > 0.0
-    return rows[real], columns[real]
+    real = gain[rows, columns].nonzero()[0]
+    return rows.take(real), columns.take(real)

@@ -16,7 +16,7 @@ from edge_vision.datatypes import NS_PER_S, Detections, Labels, Tracks
 from edge_vision.tracking import matching, motion
 from edge_vision.tracking import record as records
 from edge_vision.tracking.agility import AdaptiveNoise
-from edge_vision.tracking.association import iou_matrix, load_solver
+from edge_vision.tracking.association import load_solver, touching
 from edge_vision.tracking.parameters import TrackerParameters, preset
 from edge_vision.tracking.record import CONFIRMED, LOST, TENTATIVE
 from edge_vision.tracking.scores import ScoreBorder
@@ -263,7 +263,9 @@ class Tracker:
         if not (lost.size and alive.size):
             return doubled
         boxes = motion.to_corners(self._motion[:, motion.POSITION])
-        pairs_lost, pairs_alive = np.nonzero(iou_matrix(boxes[lost], boxes[alive]) > self.parameters.duplicate_iou)
+        pairs_lost, pairs_alive, overlaps = touching(boxes[lost], boxes[alive])
+        doubling = overlaps > self.parameters.duplicate_iou
+        pairs_lost, pairs_alive = pairs_lost[doubling], pairs_alive[doubling]
         if pairs_lost.size:
             a, b = lost[pairs_lost], alive[pairs_alive]
             same = record["class_id"][a] == record["class_id"][b] if not self.parameters.class_agnostic else True
