@@ -18,6 +18,7 @@ NO_SOURCE = ("", "none")
 _TOKEN = r"[A-Za-z_]\w*"
 _NAMESPACE = re.compile(rf"/?({_TOKEN}(/{_TOKEN})*/?)?")
 _TOPIC = re.compile(rf"/?{_TOKEN}(/{_TOKEN})*")
+_TOPICS = ("image_topic", "detections_topic", "imu_topic", "odometry_topic")
 
 
 class DeploymentError(ValueError):
@@ -91,6 +92,15 @@ ARGUMENTS: tuple[Argument, ...] = (
     ),
     Argument("tracking", "true", "Follow the detected objects over time; false: overlay shows detections.", BOOLEAN),
     Argument(
+        "camera_motion",
+        "auto",
+        "What tells how a moving camera turns, so that tracks stay with their objects (docs/camera_motion.md): imu, "
+        "odometry, tf or the images (flow); auto: imu or odom where somebody publishes it.",
+        ("auto", "off", "imu", "odometry", "tf", "flow"),
+    ),
+    Argument("imu_topic", "", "Topic of the robot's sensor_msgs/Imu for camera_motion; empty: imu."),
+    Argument("odometry_topic", "", "Topic of the robot's nav_msgs/Odometry for camera_motion; empty: odom."),
+    Argument(
         "counters", "", "YAML file of lines and zones that tracks are counted at (docs/counting.md); empty: no counter."
     ),
     Argument("quality", "false", "Image quality figures. No node gives them yet: only false is accepted.", BOOLEAN),
@@ -139,7 +149,7 @@ def _checked(argument: Argument, value: str) -> str:
             f"namespace:={value} is no ROS namespace; "
             "use letters, digits and _ between slashes, such as front or /robot/front"
         )
-    if argument.name in ("image_topic", "detections_topic") and value and not _TOPIC.fullmatch(value):
+    if argument.name in _TOPICS and value and not _TOPIC.fullmatch(value):
         raise DeploymentError(
             f"{argument.name}:={value} is no ROS topic name; "
             "use letters, digits and _ between slashes, such as /front/image_raw"

@@ -20,9 +20,13 @@ NODES = ("camera", "inference", "tracking", "counter", "overlay", "monitor", "re
 """What can be started, in the order in which data flows; each is also the name of its executable."""
 
 # Which node takes a launch argument as its parameter of the same name.
-_NODE_OF = {"source": "camera"} | dict.fromkeys(("model", "hardware", "backend", "precision"), "inference")
+_NODE_OF = {"source": "camera", "camera_motion": "tracking"} | dict.fromkeys(
+    ("model", "hardware", "backend", "precision"), "inference"
+)
+# Topics of others by the argument that names them.
+_INPUTS = {"detections_topic": "detections", "imu_topic": "imu", "odometry_topic": "odom"}
 _COMPRESSED = "/compressed"
-_TAKE_IMAGES = ("inference", "overlay", "recorder")
+_TAKE_IMAGES = ("inference", "tracking", "overlay", "recorder")
 _RVIZ_TOPICS = ("image_raw", "overlay", "markers", "camera_info")
 _PROFILE_VARIABLES = ("FASTDDS_DEFAULT_PROFILES_FILE", "FASTRTPS_DEFAULT_PROFILES_FILE")
 
@@ -74,7 +78,8 @@ def plan(
     if value["counters"]:
         given["counters"] = str(_file("counters", value["counters"], "docs/counting.md"))
     given_parameters = _parameters(given, nodes, kind, compressed, parameters or {})
-    remaps = _remaps(image_topic) + ((("detections", foreign),) if foreign not in ("", "detections") else ())
+    inputs = ((topic, value[argument]) for argument, topic in _INPUTS.items())
+    remaps = _remaps(image_topic) + tuple((topic, other) for topic, other in inputs if other not in ("", topic))
     user_file = _user_file(value["params_file"])
 
     common = [share_directory() / "config" / "detect.yaml", *([user_file] if user_file else [])]

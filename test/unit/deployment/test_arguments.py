@@ -21,6 +21,7 @@ NAMES = [
         "composed",
         "tracking",
     ),
+    *("camera_motion", "imu_topic", "odometry_topic"),
     *("counters", "quality", "overlay", "use_rviz", "rviz_config", "params_file", "use_sim_time", "log_level"),
 ]
 

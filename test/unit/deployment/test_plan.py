@@ -152,6 +152,18 @@ def test_a_compressed_topic_is_taken_as_such():
         plan({"image_topic": "/cam/image/compressed", "source": "0"})
 
 
+def test_the_tracker_is_told_where_the_cameras_motion_comes_from():
+    given = {"camera_motion": "imu", "imu_topic": "/imu/data", "odometry_topic": "odom"}
+    process = only(plan(given))
+    assert parameters_of(process) == {"tracking": {"camera_motion": "imu"}}
+    assert process.remaps == (("imu", "/imu/data"),)  # odom is its name anyway
+    assert dict(only(plan({"odometry_topic": "wheels/odom"})).remaps) == {"odom": "wheels/odom"}
+    with pytest.raises(DeploymentError, match="imu_topic:=7up is no ROS topic name"):
+        plan({"imu_topic": "7up"})
+    with pytest.raises(DeploymentError, match="choose one of auto, off, imu, odometry, tf, flow"):
+        plan({"camera_motion": "gps"})
+
+
 @pytest.mark.parametrize(("namespace", "full"), [("front", "/front"), ("/a/b/", "/a/b"), ("", ""), ("/", "")])
 def test_namespaces_are_made_absolute(namespace: str, full: str):
     process = only(plan({"namespace": namespace}))
