@@ -75,9 +75,7 @@ def _overlap(state: motion.State, boxes: NDArray) -> Candidates:
     return overlapping(predicted, detected, motion.size_squared(state).astype(np.float32), sides[0] * sides[1])
 
 
-def _by_class(
-    parameters: TrackerParameters, candidates: Candidates, tracks: NDArray, class_ids: NDArray
-) -> Candidates:
+def _by_class(parameters: TrackerParameters, candidates: Candidates, tracks: NDArray, class_ids: NDArray) -> Candidates:
     if parameters.class_agnostic and not parameters.class_change:
         return candidates
     rows, columns, worth = candidates
@@ -152,7 +150,7 @@ def _cascade(
     """ByteTrack's three stages."""
     life = record["state"]
     tentative = life == TENTATIVE
-    rows, columns, overlaps = candidates
+    rows, columns, _ = candidates
     shape = len(record), len(boxes)
     weighted = rows, columns, _weighted(parameters, record, candidates, boxes, scores)
     steady = np.count_nonzero(tentative) == 0

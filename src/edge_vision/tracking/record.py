@@ -47,6 +47,12 @@ def begin(
     return record
 
 
+def join(first: NDArray[np.void], second: NDArray[np.void]) -> NDArray[np.void]:
+    """Both, one after the other: as bytes, since NumPy joins records field by field, which takes several times longer."""
+    opaque = np.dtype((np.void, RECORD.itemsize))
+    return np.concatenate([first.view(opaque), second.view(opaque)]).view(RECORD)
+
+
 def vote(
     record: NDArray[np.void], rows: NDArray[np.intp] | slice, scores: NDArray, class_ids: NDArray, most: float
 ) -> None:

@@ -40,6 +40,7 @@ class Tracker:
         self._next_id = 1
         self._labels: Labels = ()
         self._stamp: int | None = None
+        self._adapted = self.parameters
         self._border = ScoreBorder(self.parameters.high_score, self.parameters.score_reach)
         self._noise = AdaptiveNoise(self.parameters.noise, self.parameters.least_agility)
         self._starts, self._survivors = 5.0, 3.0  # before anything is seen: three of five are real
@@ -59,7 +60,11 @@ class Tracker:
     def _forget(self) -> None:
         self._record = np.zeros(0, records.RECORD)
         self._motion = np.zeros((0, motion.COLUMNS))
-        self._reported = self._motion
+        self._reported: tuple[NDArray, NDArray] = self._motion, np.zeros(0, np.intp)  # state, and rows of it
+        # What is known of all tracks together spares looking at each in most frames.
+        self._tentative = 0  # how many there are
+        self._settled = True  # none is tentative or young: nobody asks for hits and evidence any more
+        self._oldest = 0  # no track was seen last before this stamp
 
     def update(self, detections: Detections, warp: NDArray | None = None) -> Tracks:
         """The tracks after one more frame. Call it for every frame, also with no detections.
@@ -72,6 +77,8 @@ class Tracker:
         seconds later, starts anew with fresh ids (a bag that loops, a camera that was away).
         """
         parameters = self.parameters
+        if parameters is not self._adapted:
+            self._adapt()
         stamp = detections.stamp
         step = 0 if self._stamp is None else stamp - self._stamp
         restarted = self._stamp is None or step < 0 or step > parameters.restart_after * NS_PER_S
@@ -79,35 +86,38 @@ class Tracker:
         self._stamp = stamp
         self._labels = detections.labels or self._labels
         boxes, scores, class_ids = self._accept(detections)
-        high_score = self._high_score(scores)
+        if parameters.score_reach and len(scores):
+            self._border.add(scores)
+        high_score = self._border.value
         new_score = max(parameters.new_score, high_score + parameters.score_margin)
         if restarted:
             self._forget()
-        elif len(self._record):
+        if not len(self._record):
+            strong = (scores >= new_score).nonzero()[0]
+            if len(strong):
+                first = CONFIRMED if restarted and parameters.confirm_first else TENTATIVE
+                self._begin(stamp, boxes, scores, class_ids, strong, first)
+            return self._report(detections, None)
+        if stamp - self._oldest > parameters.lost_after * NS_PER_S:
             self._expire(stamp)
-            self._motion = motion.predict(self._motion, step / NS_PER_S, self._noise.noise)
-            if homography is not None:
-                self._warp(homography)
-            rows, columns = matching.match(parameters, self._record, self._motion, boxes, scores, class_ids, high_score)
-            if len(columns) < len(boxes):
-                free = scores >= new_score
-                free[columns] = False
-                born = free.nonzero()[0]
-            else:
-                born = columns[:0]
-            self._continue(stamp, step, rows, boxes[columns], scores[columns], class_ids[columns])
-            if born.size:
-                self._begin(stamp, boxes[born], scores[born], class_ids[born], TENTATIVE)
-            return self._report(detections)
-        first = CONFIRMED if restarted and parameters.confirm_first else TENTATIVE
-        strong = scores >= new_score
-        if np.count_nonzero(strong):
-            self._begin(stamp, boxes[strong], scores[strong], class_ids[strong], first)
-        return self._report(detections)
+        self._motion = motion.predict(self._motion, step / NS_PER_S, self._noise.noise)
+        if homography is not None:
+            self._warp(homography)
+        rows, columns = matching.match(parameters, self._record, self._motion, boxes, scores, class_ids, high_score)
+        born = columns[:0]
+        if len(columns) < len(boxes):
+            free = scores >= new_score
+            free[columns] = False
+            born = free.nonzero()[0]
+        shown = self._continue(stamp, step, rows, boxes.take(columns, 0), scores.take(columns), class_ids.take(columns))
+        if len(born):
+            self._begin(stamp, boxes, scores, class_ids, born, TENTATIVE)
+        return self._report(detections, shown)
 
     def covariances(self) -> NDArray[np.float64]:
         """(N, 2, 2) px²: covariance of the box centres of the tracks that the last `update` returned, in its order."""
-        return motion.centre_covariance(self._reported)
+        state, rows = self._reported
+        return motion.centre_covariance(state.take(rows, 0))
 
     def _accept(self, detections: Detections) -> tuple[NDArray, NDArray, NDArray]:
         """Boxes, scores and class ids of what can be tracked; counts what is no box, drops what scores too low."""
@@ -117,11 +127,10 @@ class Tracker:
         low = self.parameters.low_score
         # The usual case in few steps; NaN makes every one of these comparisons false.
         if (
-            np.maximum.reduce(boxes, axis=None) <= MAX_COORDINATE
-            and np.minimum.reduce(boxes, axis=None) >= -MAX_COORDINATE
-            and np.minimum.reduce(boxes[:, 2:] - boxes[:, :2], axis=None) > 0.0
-            and np.minimum.reduce(scores) >= low
-            and np.maximum.reduce(scores) < np.inf
+            np.vdot(boxes, boxes) <= MAX_COORDINATE**2  # more than is asked, and several times faster
+            and np.count_nonzero(boxes[:, 2:] > boxes[:, :2]) == 2 * len(boxes)
+            and scores[scores.argmin()] >= low
+            and scores[scores.argmax()] < np.inf
         ):
             return boxes, scores, class_ids
         sound = (np.abs(boxes) <= MAX_COORDINATE).all(axis=1) & (boxes[:, 2:] > boxes[:, :2]).all(axis=1)
@@ -130,29 +139,28 @@ class Tracker:
         keep = sound & (scores >= low)
         return boxes[keep], scores[keep], class_ids[keep]
 
-    def _high_score(self, scores: NDArray) -> float:
-        """What is strong in this frame; also lets what adapts itself follow a live change of the parameters."""
-        parameters, border = self.parameters, self._border
-        if (border.start, border.reach) != (parameters.high_score, parameters.score_reach):  # changed while it runs
-            border = self._border = ScoreBorder(parameters.high_score, parameters.score_reach)
-        noise = self._noise
-        if (noise.full, noise.least) != (parameters.noise, parameters.least_agility):
+    def _adapt(self) -> None:
+        """Lets what adapts itself follow a change of the parameters while it runs."""
+        before, parameters = self._adapted, self.parameters
+        self._adapted = parameters
+        if (before.high_score, before.score_reach) != (parameters.high_score, parameters.score_reach):
+            self._border = ScoreBorder(parameters.high_score, parameters.score_reach)
+        if (before.noise, before.least_agility) != (parameters.noise, parameters.least_agility):
             self._noise = AdaptiveNoise(parameters.noise, parameters.least_agility)
-        if parameters.score_reach and len(scores):
-            border.add(scores)
-        return border.value
+        if _needs_boxes(parameters) and not _needs_boxes(before):
+            self._record["box"] = motion.to_corners(self._motion[:, motion.POSITION])
 
     def _expire(self, stamp: int) -> None:
         record = self._record
-        lost = record["state"] == LOST
-        if np.count_nonzero(lost):
-            old = lost & (stamp - record["seen"] > self.parameters.lost_after * NS_PER_S)
-            if np.count_nonzero(old):
-                self._keep(~old)
+        old = (record["state"] == LOST) & (stamp - record["seen"] > self.parameters.lost_after * NS_PER_S)
+        if np.count_nonzero(old):
+            self._keep(~old)
+        self._oldest = int(self._record["seen"].min(initial=stamp))
 
     def _keep(self, kept: NDArray[np.bool_]) -> None:
-        self._record = self._record[kept]
-        self._motion = self._motion[kept]
+        rows = kept.nonzero()[0]
+        self._record = self._record.take(rows)
+        self._motion = self._motion.take(rows, 0)
 
     def _warp(self, homography: NDArray[np.float64]) -> None:
         motion.warp(self._motion, homography)
@@ -168,67 +176,100 @@ class Tracker:
                 record["past"][:, k] = point[:, motion.CENTRE]
 
     def _continue(
-        self, stamp: int, step: int, matched: NDArray, boxes: NDArray, scores: NDArray, class_ids: NDArray
-    ) -> None:
-        """Give the tracks ``matched`` their detections, let the others miss, drop what has died."""
+        self, stamp: int, step: int, rows: NDArray, boxes: NDArray, scores: NDArray, class_ids: NDArray
+    ) -> NDArray | None:
+        """Give the tracks ``rows`` their detections, let the others miss, drop what has died.
+
+        Returns the rows of the confirmed tracks where they are known without another look.
+        """
         parameters, record = self.parameters, self._record
-        every = len(matched) == len(record)
-        rows = slice(None) if every else matched  # a slice spares the gathering and scattering
-        if every or len(matched):
-            centred = motion.to_centre(boxes)
-            gaps = stamp - record["seen"][rows]
-            if parameters.least_agility < 1.0:
-                self._noise.learn(self._motion, rows, centred)
-            motion.correct(self._motion, rows, centred, parameters.noise)
-            if parameters.observed_gate < 1.0 and len(gaps):
-                self._renew(matched, step, gaps, centred)
-            record["seen"][rows] = stamp
-            record["hits"][rows] += 1
-            record["evidence"][rows] += scores
-            record["score"][rows] = scores
-            record["box"][rows] = boxes
-            if parameters.direction:
-                past = record["past"][rows]
-                past[:, :-1] = past[:, 1:].copy()
-                past[:, -1] = centred[:, :2]
-                record["past"][rows] = past
-            if parameters.class_agnostic:
-                records.vote(record, rows, scores, class_ids, parameters.class_memory)
+        if len(rows):
+            self._correct(stamp, step, rows, boxes, scores, class_ids)
         state = record["state"]
-        if every and np.count_nonzero(state == CONFIRMED) == len(record):
-            return
+        every = len(rows) == len(record)
+        known = not self._tentative  # then who is seen is confirmed, and who is not is lost
+        if known and every:
+            state.fill(CONFIRMED)
+            return rows
         hit = np.zeros(len(record), bool)
         hit[rows] = True
+        dead = None
+        if known:
+            state.fill(LOST)
+            state[rows] = CONFIRMED
+            missed = (~hit).nonzero()[0]
+        else:
+            missed, dead = self._judge(stamp, hit)
+            if every:
+                return None
+        # A box that keeps growing or shrinking unseen would swallow the image or vanish.
+        self._motion[missed, motion.SIZE_VELOCITY] = 0.0
+        if parameters.duplicate_iou < 1.0:
+            doubled = self._duplicates()
+            dead = doubled if dead is None else dead | doubled
+        if step == 0:  # a source without stamps must not keep what is gone for ever
+            record["stalled"] += ~hit
+            stalled = record["stalled"] > MAX_STALLED
+            dead = stalled if dead is None else dead | stalled
+        if dead is not None and np.count_nonzero(dead):
+            self._keep(~dead)
+            known = False
+        return rows if known else None
+
+    def _correct(
+        self, stamp: int, step: int, rows: NDArray, boxes: NDArray, scores: NDArray, class_ids: NDArray
+    ) -> None:
+        """What the tracks ``rows`` learn from their detections."""
+        parameters, record = self.parameters, self._record
+        centred = motion.to_centre(boxes)
+        if parameters.least_agility < 1.0:
+            self._noise.learn(self._motion, rows, centred)
+        motion.correct(self._motion, rows, centred, parameters.noise)
+        if parameters.observed_gate < 1.0:
+            self._renew(rows, step, stamp - record["seen"].take(rows), centred)
+        record["seen"][rows] = stamp
+        record["score"][rows] = scores
+        if not self._settled:
+            record["hits"][rows] += 1
+            record["evidence"][rows] += scores
+            self._settled = not self._tentative and int(record["hits"].min()) > matching.YOUNG_HITS
+        if _needs_boxes(parameters):
+            record["box"][rows] = boxes
+        if parameters.direction:
+            past = record["past"].take(rows, 0)
+            past[:, :-1] = past[:, 1:].copy()
+            past[:, -1] = centred[:, :2]
+            record["past"][rows] = past
+        if parameters.class_agnostic:
+            records.vote(record, rows, scores, class_ids, parameters.class_memory)
+
+    def _judge(self, stamp: int, hit: NDArray[np.bool_]) -> tuple[NDArray[np.intp], NDArray[np.bool_]]:
+        """The lives of tracks some of which are tentative: who is confirmed, lost or dead.
+
+        Returns the rows of those that are lost from now on, and a mask of the dead.
+        """
+        parameters, record = self.parameters, self._record
+        state = record["state"]
         tentative = state == TENTATIVE
-        ready = state == LOST
-        if np.count_nonzero(tentative):
-            needed = parameters.confirm_score
-            if parameters.clutter:
-                needed *= 1.0 + parameters.clutter * (1.0 - self._survival(tentative, hit))
-            ready |= (
-                tentative
-                & (record["hits"] >= parameters.confirm_hits)
-                & (record["evidence"] >= needed)
-                & (stamp - record["born"] >= parameters.confirm_after * NS_PER_S)
-            )
+        needed = parameters.confirm_score
+        if parameters.clutter:
+            needed *= 1.0 + parameters.clutter * (1.0 - self._survival(tentative, hit))
+        ready = (
+            tentative
+            & (record["hits"] >= parameters.confirm_hits)
+            & (record["evidence"] >= needed)
+            & (stamp - record["born"] >= parameters.confirm_after * NS_PER_S)
+        )
+        ready |= state == LOST
         ready &= hit
         state[ready] = CONFIRMED
-        if every:
-            return
         missed = ~hit
         dead = missed & tentative
         dead &= stamp - record["seen"] > parameters.tentative_lost_after * NS_PER_S
         missed &= state == CONFIRMED
         state[missed] = LOST
-        # A box that keeps growing or shrinking unseen would swallow the image or vanish.
-        self._motion[missed, motion.SIZE_VELOCITY] = 0.0
-        if parameters.duplicate_iou < 1.0:
-            dead |= self._duplicates()
-        if step == 0:  # a source without stamps must not keep what is gone for ever
-            record["stalled"] += ~hit
-            dead |= record["stalled"] > MAX_STALLED
-        if np.count_nonzero(dead):
-            self._keep(~dead)
+        self._tentative = int(np.count_nonzero((state == TENTATIVE) & ~dead))
+        return missed.nonzero()[0], dead
 
     def _survival(self, tentative: NDArray, hit: NDArray) -> float:
         """Which part of the tracks that start are seen a second time, of late: what starts are worth here."""
@@ -274,39 +315,55 @@ class Tracker:
             doubled[np.where(lived_a > lived_b, b, a)[np.broadcast_to(same, a.shape)]] = True
         return doubled
 
-    def _begin(self, stamp: int, boxes: NDArray, scores: NDArray, class_ids: NDArray, state: np.uint8) -> None:
-        record = records.begin(self._next_id, stamp, boxes, scores, class_ids, state)
+    def _begin(
+        self, stamp: int, boxes: NDArray, scores: NDArray, class_ids: NDArray, born: NDArray, state: np.uint8
+    ) -> None:
+        """Tracks from the detections ``born``."""
+        boxes, scores = boxes.take(born, 0), scores.take(born)
+        record = records.begin(self._next_id, stamp, boxes, scores, class_ids.take(born), state)
         if self.parameters.confirm_hits == 1 and not self.parameters.confirm_after:
             record["state"][scores >= self.parameters.confirm_score] = CONFIRMED
         self._next_id += len(boxes)
+        self._tentative += int(np.count_nonzero(record["state"] == TENTATIVE))
+        self._settled = False
         started = motion.initiate(motion.to_centre(boxes), self.parameters.noise)
-        self._record = np.concatenate([self._record, record])
+        if not len(self._record):
+            self._record, self._motion, self._oldest = record, started, stamp
+            return
+        self._record = records.join(self._record, record)
         self._motion = np.concatenate([self._motion, started])
 
-    def _report(self, detections: Detections) -> Tracks:
+    def _report(self, detections: Detections, rows: NDArray | None) -> Tracks:
+        """rows: of the confirmed tracks where they are known."""
         parameters, record = self.parameters, self._record
-        state = record["state"]
-        shown = state == CONFIRMED
-        if parameters.publish_tentative:
-            shown |= state == TENTATIVE
-        if parameters.publish_lost:
-            shown |= state == LOST
-        every = np.count_nonzero(shown) == len(record)
-        part, moving = (record, self._motion) if every else (record[shown], self._motion[shown])
-        self._reported = moving
+        if rows is None or parameters.publish_tentative or parameters.publish_lost:
+            state = record["state"]
+            shown = state == CONFIRMED
+            if parameters.publish_tentative:
+                shown |= state == TENTATIVE
+            if parameters.publish_lost:
+                shown |= state == LOST
+            rows = shown.nonzero()[0]
+        self._reported = self._motion, rows
+        moving = self._motion.take(rows, 0)
         boxes = motion.to_corners(moving[:, motion.POSITION]).astype(np.float32)
         if parameters.output_box == "detected":
-            seen = part["seen"] == detections.stamp
-            boxes[seen] = part["box"][seen]
+            seen = record["seen"].take(rows) == detections.stamp
+            boxes[seen] = record["box"].take(rows, 0)[seen]
         return Tracks(
             boxes=boxes,
-            scores=part["score"].copy(),
-            class_ids=part["class_id"].copy(),
-            ids=part["id"].copy(),
+            scores=record["score"][rows],
+            class_ids=record["class_id"][rows],
+            ids=record["id"][rows],
             velocities=moving[:, motion.CENTRE_VELOCITY].astype(np.float32),
-            ages=((detections.stamp - part["born"]) / NS_PER_S).astype(np.float32),
-            states=part["state"].copy(),
+            ages=((detections.stamp - record["born"][rows]) / NS_PER_S).astype(np.float32),
+            states=record["state"][rows],
             labels=self._labels,
             stamp=detections.stamp,
             frame_id=detections.frame_id,
         )
+
+
+def _needs_boxes(parameters: TrackerParameters) -> bool:
+    """Whether anybody asks for the newest detected boxes of tracks."""
+    return parameters.observed_gate < 1.0 or parameters.output_box == "detected"
