@@ -12,7 +12,7 @@ from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
-from edge_vision.cli import bench_backends
+from edge_vision.cli import bench_backends, bench_quality
 
 DESCRIPTION = (
     "Measures pipeline, transport, inference backends and decoding, side by side with what they are compared to."
@@ -98,9 +98,18 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     tracking.add_argument("--peer-python", nargs="+", default=[], metavar="PATH", help="interpreters with more peers")
     _output(tracking)
 
+    quality = commands.add_parser(
+        "quality",
+        help="SSIM and the no-reference report, beside scikit-image where it is installed",
+        description=bench_quality.DESCRIPTION,
+        formatter_class=argparse.ArgumentDefaultsHelpFormatter,
+    )
+    bench_quality.add_arguments(quality)
+    _common(quality, bench_quality.DEFAULT_SIZES)
 
-def _common(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument("--sizes", nargs="+", type=_size, default=DEFAULT_SIZES, metavar="WxH", help="image sizes")
+
+def _common(parser: argparse.ArgumentParser, sizes: tuple[str, ...] = DEFAULT_SIZES) -> None:
+    parser.add_argument("--sizes", nargs="+", type=_size, default=sizes, metavar="WxH", help="image sizes")
     _output(parser)
 
 
@@ -119,6 +128,8 @@ def run(arguments: argparse.Namespace) -> int:
     if arguments.what == "tracking":
         return _report(arguments, _tracking, "round")
     arguments.sizes = [_size(size) if isinstance(size, str) else size for size in arguments.sizes]
+    if arguments.what == "quality":
+        return _report(arguments, bench_quality.measure, "round")
     if set(arguments.only) - {"plain"} and not _has_ros():
         return _fail("ROS is not on the path of this shell: `. scripts/env.sh` first (or --only plain)")
     os.environ.setdefault("ROS_AUTOMATIC_DISCOVERY_RANGE", "LOCALHOST")
