@@ -16,7 +16,7 @@ from edge_vision.inference.hardware import Hardware, detect_hardware
 from edge_vision.inference.profiles import load_profile, on_machine, profile_name
 from edge_vision.paths import share_directory
 
-NODES = ("camera", "inference", "tracking", "counter", "overlay", "monitor", "recorder")
+NODES = ("camera", "inference", "tracking", "counter", "multi_camera", "overlay", "monitor", "recorder")
 """What can be started, in the order in which data flows; each is also the name of its executable."""
 
 # Which node takes a launch argument as its parameter of the same name.

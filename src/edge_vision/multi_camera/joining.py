@@ -28,7 +28,8 @@ class GlobalTracks:
 
     ids (N,) int64, never reused; positions (N, 2) m; velocities (N, 2) m/s; covariances (N, 4, 4) of x, y, vx, vy;
     class_ids (N,) int64; states (N,) uint8 of `TrackState`: CONFIRMED while a camera has it, LOST while carried on by
-    prediction; ages (N,) s; members (N, C) int64: local track id in each of ``cameras``, -1 where it has none.
+    prediction; ages (N,) s; members (N, C) int64: local track id in each of ``cameras``, -1 where it has none;
+    frame_id: the plane's, where it has one.
     """
 
     ids: NDArray[np.int64]
@@ -42,6 +43,7 @@ class GlobalTracks:
     cameras: tuple[str, ...] = ()
     labels: Labels = field(default=())
     stamp: int = 0
+    frame_id: str = ""
 
     def __len__(self) -> int:
         return len(self.ids)
@@ -56,7 +58,8 @@ class GlobalTracks:
 class MultiCamera:
     """Joins the tracks of the cameras of a rig. Not safe for use from two threads at once.
 
-    unused: local tracks so far that had no position on the plane (above the horizon, too uncertain).
+    unused: local tracks so far that had no position on the plane (above the horizon, too uncertain), or no id of their
+    own; repeated: frames so far whose stamp their camera had reached before, which are left out.
     """
 
     def __init__(self, rig: Rig) -> None:
@@ -65,9 +68,10 @@ class MultiCamera:
         self.rig = rig
         self.parameters = rig.parameters
         self.cameras = tuple(camera.name for camera in rig.cameras)
-        self.unused = 0
+        self.unused = self.repeated = 0
         self._solve = linear_sum_assignment
         self._labels: Labels = ()
+        self._labelled: Labels = ()
         self._next_id = 1
         self.reset()
 
@@ -75,22 +79,31 @@ class MultiCamera:
         """Forget all objects and the time. Ids go on: none is ever used twice."""
         self._record = np.zeros(0, record_type(len(self.cameras)))
         self._stamp: int | None = None
+        self._newest: list[int | None] = [None] * len(self.cameras)
+        self._behind_since: int | None = None
 
-    def update(self, camera: str, tracks: Tracks, covariances: NDArray | None = None) -> GlobalTracks:
+    def adopt(self, rig: Rig) -> None:
+        """Other calibrations and parameters of the same cameras; objects and ids stay. ValueError for other cameras."""
+        if [camera.name for camera in rig.cameras] != list(self.cameras):
+            raise ValueError(f"the rig must have the cameras {', '.join(self.cameras)}, in this order")
+        self.rig, self.parameters = rig, rig.parameters
+
+    def update(self, camera: str, tracks: Tracks) -> GlobalTracks:
         """All objects after one more frame of one camera; cameras in any order, also frames without tracks.
 
-        covariances (N, 2, 2): px² of the tracks' anchors, None: from the size of the boxes. A stamp that is older
-        than the newest is taken for what it is (a late frame); more than ``restart_after`` s older starts anew.
-        ValueError for a camera that the rig has not.
+        A stamp that is older than the newest is taken for what it is (a late frame), one that this camera had reached
+        before is left out; more than ``restart_after`` s before its camera's newest starts anew. ValueError for a
+        camera that the rig has not, and for one whose clock is that much behind that of another which goes on.
         """
         c = _column(self.cameras, camera)
-        if self._stamp is not None and self._stamp - tracks.stamp > self.parameters.restart_after * NS_PER_S:
-            self.reset()
-        self._labels = tracks.labels or self._labels
+        if not self._in_time(c, tracks.stamp):
+            self.repeated += 1
+            return self._report()
+        self._learn(tracks.labels)
         late = self._advance(tracks.stamp)
-        points, spreads, cut = measure(self.rig.cameras[c], tracks, self.parameters, covariances)
+        points, spreads, cut = measure(self.rig.cameras[c], tracks, self.parameters)
         confirmed = tracks.states == TrackState.CONFIRMED
-        usable = confirmed & np.isfinite(points[:, 0])
+        usable = confirmed & np.isfinite(points[:, 0]) & _own_ids(tracks.ids)
         self.unused += int(np.count_nonzero(confirmed & ~usable))
         rows, columns, parted = self._members(c, tracks, points, spreads, usable)
         free = usable.copy()
@@ -104,6 +117,34 @@ class MultiCamera:
         self._begin(c, late, free.nonzero()[0], tracks, points, spreads)
         self._merge(c)
         return self._report()
+
+    def _in_time(self, c: int, stamp: int) -> bool:
+        """Whether a frame of this camera tells anything new; begins anew where time was turned back."""
+        newest, limit = self._newest[c], self.parameters.restart_after * NS_PER_S
+        if newest is not None and newest - stamp > limit:
+            self.reset()  # a recording that loops
+        elif newest is not None and stamp <= newest:
+            return False
+        elif self._stamp is not None and self._stamp - stamp > limit:
+            since = self._behind_since = stamp if self._behind_since is None else self._behind_since
+            if stamp - since <= limit:
+                behind = (self._stamp - stamp) / NS_PER_S
+                ahead = self.cameras[max(range(len(self.cameras)), key=lambda k: self._newest[k] or -1)]
+                raise ValueError(
+                    f"stamps of {self.cameras[c]} are {behind:.1f} s behind those of {ahead}: the cameras need one "
+                    "clock (chrony or PTP between machines; of recordings, those made together)"
+                )
+            self.reset()  # the one ahead has been silent for that long: it was the wrong one
+        self._newest[c], self._behind_since = stamp, None
+        return True
+
+    def _learn(self, labels: Labels) -> None:
+        """Messages name the classes that are in them, each its own."""
+        if not labels or labels == self._labelled:
+            return
+        self._labelled, known = labels, self._labels
+        names = [*labels, *known[len(labels) :]]
+        self._labels = tuple(name or (known[i] if i < len(known) else "") for i, name in enumerate(names))
 
     def _advance(self, stamp: int) -> float:
         """Take the objects to ``stamp`` where it is newer, drop the dead; how many seconds late the stamp is."""
@@ -315,3 +356,10 @@ def _column(cameras: tuple[str, ...], camera: str) -> int:
         return cameras.index(camera)
     except ValueError:
         raise ValueError(f"the rig has no camera {camera!r}; it has {', '.join(cameras)}") from None
+
+
+def _own_ids(ids: NDArray[np.int64]) -> NDArray[np.bool_]:
+    """(N,): which are ids at all, and the first of their number."""
+    own = np.zeros(len(ids), bool)
+    own[np.unique(ids, return_index=True)[1]] = True
+    return own & (ids >= 0)

@@ -40,10 +40,10 @@ def record_type(cameras: int) -> np.dtype[np.void]:
 
 
 def find(ids: NDArray[np.int64], wanted: NDArray[np.int64]) -> NDArray[np.intp]:
-    """Where each of ``wanted`` (M,) stands in ``ids`` (N, all different); -1 where it does not. (M,)"""
+    """Where each of ``wanted`` (M,) stands first in ``ids`` (N,); -1 where it does not. (M,)"""
     if not len(ids):
         return np.full(len(wanted), -1, np.intp)
-    order = np.argsort(ids)
+    order = np.argsort(ids, kind="stable")
     place = np.minimum(np.searchsorted(ids, wanted, sorter=order), len(ids) - 1)
     return np.where(ids[order[place]] == wanted, order[place], -1)
 

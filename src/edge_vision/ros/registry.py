@@ -14,6 +14,7 @@ NODES: dict[str, tuple[str, str, str]] = {
     "inference": ("inference", "InferenceNode", "frames in, detections out"),
     "tracking": ("tracking", "TrackingNode", "detections in, tracks out"),
     "counter": ("counter", "CounterNode", "counts tracks that cross lines and stay in zones"),
+    "multi_camera": ("multi_camera", "MultiCameraNode", "joins the tracks of several cameras on the ground plane"),
     "overlay": ("overlay", "OverlayNode", "draws results on the frames, and rviz markers"),
     "monitor": ("monitor", "MonitorNode", "statistics of all nodes under one namespace"),
     "recorder": ("recorder", "RecorderNode", "writes overlay.mp4, detections.json, tracks.csv and summary.json"),
