@@ -180,10 +180,10 @@ class VisionNode(LifecycleNode, Generic[P]):
     def reject(self, why: str) -> None:
         """An input cannot be used: counted, logged once (and again when it goes on), nothing else is lost."""
         self._rejected += 1
-        self._complain(why, self.get_logger().error)
+        self._complain(why, "error")
 
     def warn_once(self, text: str) -> None:
-        self._complain(text, self.get_logger().warning)
+        self._complain(text, "warning")
 
     def set_problem(self, text: str | None) -> None:
         """What is wrong for as long as it is: shown in the diagnostics as an error; None when it is over."""
@@ -447,7 +447,7 @@ class VisionNode(LifecycleNode, Generic[P]):
         try:
             self._report_now()
         except Exception as error:  # what is said about the work must not end it
-            self._complain(f"{type(error).__name__}: {error}\n{traceback.format_exc()}", self.get_logger().error)
+            self._complain(f"{type(error).__name__}: {error}\n{traceback.format_exc()}", "error")
 
     def _report_now(self) -> None:
         stats = self.statistics()
@@ -471,10 +471,14 @@ class VisionNode(LifecycleNode, Generic[P]):
             and self.input_rate.silent_s() > _SILENT_AFTER_S
         )
 
-    def _complain(self, text: str, log: Callable[[str], Any]) -> None:
+    def _complain(self, text: str, severity: str) -> None:
         now = time.monotonic()
         if now - self._complaints.get(text, -math.inf) >= _REPEAT_AFTER_S:
             if len(self._complaints) > 64:
                 self._complaints.clear()
             self._complaints[text] = now
-            log(text)
+            # On two lines: rclpy's logger raises where one line logs with another severity than before.
+            if severity == "error":
+                self.get_logger().error(text)
+            else:
+                self.get_logger().warning(text)

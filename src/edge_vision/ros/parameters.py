@@ -72,6 +72,8 @@ def convert(field: dataclasses.Field, value: Any) -> Any:
         value = float(value)
     if expected is str and isinstance(value, (int, float)) and not isinstance(value, bool):
         value = str(value)
+    if value is False and "off" in (meta["choices"] or ()):
+        value = "off"  # which YAML takes for a false
     if type(value) is not expected:
         raise ValueError(f"{field.name} must be {_name(expected)}, got {value!r} ({_name(type(value))})")
     if meta["choices"] and value not in meta["choices"]:
