@@ -84,22 +84,24 @@ class Blocks:
     means: NDArray[np.float32]
 
 
-def _cut(plane: NDArray, scale: float, most: int) -> NDArray[np.float32]:
+def _cut(plane: NDArray, most: int) -> NDArray[np.float32]:
     """(B, 64) float32: blocks of evenly spaced rows of blocks."""
     rows, columns = plane.shape[0] // _N, plane.shape[1] // _N
     step = max(1, -(-rows * columns // most))
     chosen = plane[: rows * _N, : columns * _N].reshape(rows, _N, columns, _N)[step // 2 :: step]
-    values = chosen.swapaxes(1, 2).astype(np.float32, order="C").reshape(-1, _N * _N)
-    if scale != 1.0:
-        values *= np.float32(scale)
-    return values
+    return chosen.swapaxes(1, 2).astype(np.float32, order="C").reshape(-1, _N * _N)
 
 
 def blocks_of(plane: NDArray, scale: float = 1.0, most: int = _MOST_BLOCKS) -> Blocks:
     """plane (H, W) uint8 or uint16; scale: DN of the 8-bit scale in one step of it."""
-    values = _cut(plane, scale, most)
+    return _blocks(_cut(plane, most), scale)
+
+
+def _blocks(values: NDArray[np.float32], scale: float) -> Blocks:
     if len(values) == 0:
         return Blocks(values, np.zeros((0, _BASIS.shape[1]), np.float32), np.zeros(0, np.float32))
+    if scale != 1.0:
+        values *= np.float32(scale)
     coefficients = cv2.gemm(values, _BASIS, 1.0, None, 0.0)  # type: ignore[call-overload]
     return Blocks(values, coefficients, coefficients[:, 0] / _N)
 
@@ -171,3 +173,57 @@ def _line(groups: NDArray[np.float64]) -> tuple[float, float]:
     if level - slope * centre < 0:  # no sensor has less noise in the dark than none
         return 0.0, float(weight @ (x * y)) / float(weight @ (x * x))
     return level - slope * centre, slope
+
+
+def channel_noise(source: NDArray, scale: float, rounding: float, most: int) -> tuple[float, ...]:
+    """Noise in DN of each channel of (H, W, C), from ``most`` blocks each; rounding: variance in DN² of one step."""
+    rows, columns = source.shape[0] // _N, source.shape[1] // _N
+    if rows * columns == 0:
+        return (math.nan,) * source.shape[2]
+    step = max(1, -(-rows * columns // most))
+    strips = source[: rows * _N, : columns * _N].reshape(rows, _N, columns, _N, -1)[step // 2 :: step]
+    sigmas = []
+    for channel in range(source.shape[2]):
+        values = strips[..., channel].swapaxes(1, 2).astype(np.float32, order="C").reshape(-1, _N * _N)
+        blocks = _blocks(values, scale)
+        sigmas.append(noise_of(blocks, rounding, float(blocks.means.mean())).sigma)
+    return tuple(sigmas)
+
+
+def two_frame_noise(now: Blocks, before: Blocks, rounding: float, mean: float) -> tuple[Noise, float]:
+    """The noise of two frames of one scene at mean grey ``mean``, and the share of blocks that did not move.
+
+    A block moved where its difference is not white (correlation of neighbours above 0.3, six standard errors below which
+    white noise of 64 values seldom stays: one block in 50 is lost, at random) or shifted as a whole. Unknown where under
+    half of the blocks stand still, and where nothing changed at all (a frozen picture has no noise to be seen).
+    """
+    if now.values.shape != before.values.shape or len(now.values) == 0:
+        return _UNKNOWN, math.nan
+    thin = slice(None, None, max(1, len(now.values) // 1500))
+    difference = now.values[thin] - before.values[thin]
+    shift = difference.mean(1)
+    difference -= shift[:, None]
+    grid = difference.reshape(-1, _N, _N)
+    energy = np.einsum("ij,ij->i", difference, difference)
+    along = np.einsum("ijk,ijk->i", grid[:, :, 1:], grid[:, :, :-1])
+    down = np.einsum("ijk,ijk->i", grid[:, 1:], grid[:, :-1])
+    limit = 0.3 * 56 / 64 * energy
+    level = float(np.median(energy)) / 63
+    whole = np.square(shift - np.median(shift)) < 16 * max(level, 1 / 6) / 64
+    still = (np.abs(along) <= limit) & (np.abs(down) <= limit) & whole
+    share = float(still.mean())
+    means = now.means[thin]
+    room = np.minimum(means, 255 - means)
+    used = np.flatnonzero(still & (energy > 0) & (room > max(3 * math.sqrt(level / 2), 2.0)))
+    if share < 0.5 or len(used) < max(_LEAST_BLOCKS, 0.1 * len(means)):
+        return _UNKNOWN, share
+    rows = []
+    ordered = used[np.argsort(means[used])]
+    for group in np.array_split(ordered, _GROUPS if len(used) >= _GROUPS * _LEAST_BLOCKS else 1):
+        variance = energy[group] / (2 * 63)
+        # Flat things that move pass for noise now and then, so the median; of 63 degrees of freedom it is 1.06 % low.
+        middle = float(np.median(variance)) / (1 - 2 / (9 * 63)) ** 3
+        rows.append((float(means[group].mean()), middle, 1.25 * middle * math.sqrt(2 / (63 * len(group))) + 1e-6))
+    offset, slope = _line(np.array(rows))
+    total = max(offset + slope * mean, 0.0)
+    return Noise(math.sqrt(max(total - rounding, 0.0)), len(used), offset - rounding, slope), share

@@ -1,18 +1,91 @@
-"""From figures to verdicts: which cause spoils a picture, and how badly."""
+"""From figures to verdicts: which cause spoils a picture, and how badly.
+
+Each cause has one figure and one threshold (docs/quality.md has how they were chosen). Severity is 1 at the threshold and
+grows with the figure: figure / threshold where more is worse, threshold / figure where less is. Of several blamed causes the
+first of `CAUSES` is the primary one: a dark picture is also noisy and poor in contrast, a picture of coarse JPEG is also
+blurred, and not the other way round.
+"""
 
 from __future__ import annotations
 
-CAUSES = (
-    "black",
-    "frozen",
-    "occluded",
-    "dark",
-    "bright",
-    "low_contrast",
-    "colour_cast",
-    "blocky",
-    "motion_blurred",
-    "blurred",
-    "noisy",
-    "flicker",
+import math
+from collections.abc import Callable
+from dataclasses import dataclass
+
+from edge_vision.datatypes import QualityReport, Verdict
+
+
+@dataclass(frozen=True)
+class Thresholds:
+    """Limits of the figures; a picture beyond one is blamed.
+
+    black: DN of p99, at most. frozen: repeated frames. occluded: share of the image. clipped: share of pixels at 253 and above.
+    bright: DN of the mean. dark: DN of p99, less than. low_contrast: (p99 - p1) / (p99 + p1), less than. colour_cast:
+    octaves. blocky: ratio of steps. motion: px of length. blurred: px of sigma. noisy: DN of sigma. flicker: relative.
+    """
+
+    black: float = 10.0
+    frozen: float = 5.0
+    occluded: float = 0.008
+    clipped: float = 0.08
+    bright: float = 215.0
+    dark: float = 64.0
+    low_contrast: float = 0.45
+    colour_cast: float = 0.30
+    blocky: float = 1.35
+    motion: float = 6.0
+    blurred: float = 1.1
+    noisy: float = 6.0
+    flicker: float = 0.015
+
+
+@dataclass(frozen=True, slots=True)
+class _Rule:
+    cause: str
+    name: str
+    unit: str
+    threshold: Callable[[Thresholds], float]
+    figure: Callable[[QualityReport], float]
+    less_is_worse: bool = False
+
+
+def _flicker(report: QualityReport) -> float:
+    known = [x for x in (report.flicker, report.row_banding) if math.isfinite(x)]
+    return max(known, default=math.nan)
+
+
+_RULES = (
+    _Rule("black", "p99", "DN", lambda t: t.black, lambda r: r.p99, less_is_worse=True),
+    _Rule("frozen", "frozen_frames", "frames", lambda t: t.frozen, lambda r: float(r.frozen_frames)),
+    _Rule("occluded", "occluded_share", "", lambda t: t.occluded, lambda r: r.occluded_share),
+    _Rule("clipped", "clipped_bright", "", lambda t: t.clipped, lambda r: r.clipped_bright),
+    _Rule("bright", "mean", "DN", lambda t: t.bright, lambda r: r.mean),
+    _Rule("dark", "p99", "DN", lambda t: t.dark, lambda r: r.p99, less_is_worse=True),
+    _Rule("low_contrast", "contrast", "", lambda t: t.low_contrast, lambda r: r.contrast, less_is_worse=True),
+    _Rule("colour_cast", "colour_cast", "octaves", lambda t: t.colour_cast, lambda r: r.colour_cast),
+    _Rule("blocky", "blockiness", "", lambda t: t.blocky, lambda r: r.blockiness),
+    _Rule("noisy", "noise_sigma", "DN", lambda t: t.noisy, lambda r: r.noise_sigma),
+    _Rule("flicker", "flicker", "", lambda t: t.flicker, _flicker),
+    _Rule("motion_blurred", "motion_length", "px", lambda t: t.motion, lambda r: r.motion_length),
+    _Rule("blurred", "blur_sigma", "px", lambda t: t.blurred, lambda r: r.blur_sigma),
 )
+
+CAUSES = tuple(rule.cause for rule in _RULES)
+
+
+def judge(report: QualityReport, thresholds: Thresholds) -> tuple[str, tuple[Verdict, ...]]:
+    """The primary cause, "ok" where nothing is blamed, and the verdict on each cause in the order of `CAUSES`."""
+    verdicts = []
+    primary = "ok"
+    for rule in _RULES:
+        figure, threshold = rule.figure(report), rule.threshold(thresholds)
+        if not math.isfinite(figure):
+            severity = math.nan
+        elif rule.less_is_worse:
+            severity = threshold / max(figure, 1e-3)
+        else:
+            severity = max(figure, 0.0) / threshold
+        verdicts.append(Verdict(rule.cause, figure, threshold, severity, rule.name, rule.unit))
+        if primary == "ok" and severity >= 1.0:
+            primary = rule.cause
+    return primary, tuple(verdicts)

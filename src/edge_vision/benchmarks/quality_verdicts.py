@@ -1,0 +1,110 @@
+"""Are pictures blamed for what is wrong with them, and clean ones not: the no-reference verdicts on spoiled frames of the
+twin. ``python -m edge_vision.benchmarks.quality_verdicts`` prints the confusion table."""
+
+from __future__ import annotations
+
+import argparse
+from collections import Counter
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+
+import numpy as np
+
+from edge_vision.benchmarks.degradations import DEGRADATIONS, Case, clean
+from edge_vision.datatypes import QualityReport
+from edge_vision.quality.no_reference import QualityAnalyser, QualityParameters
+
+TUNING_SEEDS = range(0, 60)  # thresholds were chosen on these scenes
+REPORT_SEEDS = range(1000, 1060)  # and are reported on these
+
+
+@dataclass(frozen=True, slots=True)
+class Outcome:
+    """cause: the true one, "ok" for a clean case; report: on the case's last frame."""
+
+    cause: str
+    what: str
+    report: QualityReport
+
+    @property
+    def right(self) -> bool:
+        return self.report.cause == self.cause
+
+
+def outcomes(
+    spoiled: int, untouched: int, seeds: range, parameters: QualityParameters | None = None, only: str = ""
+) -> Iterator[Outcome]:
+    """Judges ``spoiled`` cases shared out over the causes and ``untouched`` clean ones. only: one cause, or "ok"."""
+    for number, (cause, make) in enumerate(DEGRADATIONS.items()):
+        if only in ("", cause):
+            count = spoiled // len(DEGRADATIONS) + (number < spoiled % len(DEGRADATIONS))
+            for i in range(count):
+                yield judged(_case(make, seeds, number, i), parameters)
+    if only in ("", "ok"):
+        for i in range(untouched):
+            yield judged(_case(clean, seeds, len(DEGRADATIONS), i), parameters)
+
+
+def _case(make: Callable[[np.random.Generator, range], Case], seeds: range, number: int, i: int) -> Case:
+    return make(np.random.default_rng([seeds.start, number, i]), seeds)
+
+
+def judged(case: Case, parameters: QualityParameters | None = None) -> Outcome:
+    analyser = QualityAnalyser(parameters)
+    for frame in case.frames:
+        report = analyser.analyse(frame)
+    return Outcome(case.cause, case.what, report)
+
+
+def confusion_table(results: list[Outcome]) -> str:
+    """Markdown: a row for each true cause, what it was blamed on, and the share that was right."""
+    rows = ["| true cause | frames | right | blamed on otherwise |", "|---|---|---|---|"]
+    for cause in [*DEGRADATIONS, "ok"]:
+        of = [o for o in results if o.cause == cause]
+        if not of:
+            continue
+        right = sum(o.right for o in of)
+        wrong = Counter(o.report.cause for o in of if not o.right)
+        rows.append(
+            f"| {cause} | {len(of)} | {100 * right / len(of):.1f} % | "
+            f"{', '.join(f'{name} {count}' for name, count in wrong.most_common())} |"
+        )
+    spoiled = [o for o in results if o.cause != "ok"]
+    untouched = [o for o in results if o.cause == "ok"]
+    if spoiled:
+        rows.append(f"\n{sum(o.right for o in spoiled)} of {len(spoiled)} spoiled frames are blamed on the right cause"
+                    f" ({100 * sum(o.right for o in spoiled) / len(spoiled):.2f} %).")  # fmt: skip
+    if untouched:
+        blamed = sum(not o.right for o in untouched)
+        rows.append(f"{blamed} of {len(untouched)} clean frames are blamed ({100 * blamed / len(untouched):.2f} %).")
+    return "\n".join(rows)
+
+
+def main(arguments: list[str] | None = None) -> int:
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--spoiled", type=int, default=1000, help="how many spoiled frames (default %(default)s)")
+    parser.add_argument("--clean", type=int, default=400, help="how many clean frames (default %(default)s)")
+    parser.add_argument("--seeds", choices=("report", "tuning"), default="report", help="which scenes")
+    parser.add_argument("--only", default="", help="one cause, or ok for the clean frames")
+    parser.add_argument("--wrong", action="store_true", help="print the figures of what was judged wrong")
+    options = parser.parse_args(arguments)
+    from tqdm import tqdm
+
+    seeds = REPORT_SEEDS if options.seeds == "report" else TUNING_SEEDS
+    results = list(
+        tqdm(
+            outcomes(options.spoiled, options.clean, seeds, only=options.only), unit="frame", disable=None, leave=False
+        )
+    )
+    if options.wrong:
+        for outcome in results:
+            if not outcome.right:
+                blamed = [v for v in outcome.report.verdicts if v.blamed or v.cause == outcome.cause]
+                figures = ", ".join(f"{v.cause}: {v.name} {v.figure:.3g} (limit {v.threshold:g})" for v in blamed)
+                print(f"{outcome.cause}, {outcome.what}: {figures}")
+    print(confusion_table(results))
+    return 0
+
+
+if __name__ == "__main__":
+    raise SystemExit(main())
