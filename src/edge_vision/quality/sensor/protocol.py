@@ -51,10 +51,10 @@ def unmet(found: tuple[Clause, ...]) -> tuple[Clause, ...]:
 
 
 def inhomogeneity(average: NDArray[np.float64]) -> float:
-    """(largest - smallest) / mean of a flat image in %, of means over windows of a sixteenth of its sides, so that
+    """(largest - smallest) / mean of a flat image in %, of means over windows of an eighth of its sides, so that
     neither noise nor single pixels count."""
     height, width = average.shape
-    smooth = cv2.blur(average, (max(1, width // 16), max(1, height // 16)), borderType=cv2.BORDER_REFLECT)
+    smooth = cv2.blur(average, (max(1, width // 8), max(1, height // 8)), borderType=cv2.BORDER_REFLECT)
     return float(100 * (smooth.max() - smooth.min()) / smooth.mean())
 
 
