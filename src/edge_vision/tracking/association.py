@@ -97,6 +97,9 @@ def touching(first: NDArray, second: NDArray) -> Candidates:
 
 def listed(matrix: NDArray[np.float32]) -> Candidates:
     """What is not zero in a matrix (M, N)."""
+    if matrix.size <= SMALL:
+        rows, columns = matrix.nonzero()
+        return rows, columns, matrix[rows, columns]
     flat = matrix.reshape(-1)
     kept = flat.nonzero()[0]  # NumPy finds what is set in one dimension several times faster than in two
     rows, columns = np.divmod(kept, matrix.shape[1])
@@ -173,23 +176,31 @@ def choose(candidates: Candidates, gate: float, shape: tuple[int, ...]) -> Pairs
         if len(set(columns.tolist())) == count == len(set(rows.tolist())):
             return rows, columns  # every candidate is the only one on both sides: nothing to decide
         return _solve(rows, columns, worth - gate, shape)
-    per_row, per_column = np.bincount(rows), np.bincount(columns)
-    contested = ((per_row.take(rows) > 1) | (per_column.take(columns) > 1)).nonzero()[0]
+    rival = (np.bincount(rows) > 1).take(rows)
+    rival |= (np.bincount(columns) > 1).take(columns)
+    contested = rival.nonzero()[0]
     if not len(contested):
         return rows, columns
-    if shape[0] * shape[1] <= SMALL:
-        return _solve(rows, columns, worth - gate, shape)
     # Pairs without a rival are settled; only what shares a row or a column goes to the solver.
-    settled = np.ones(count, bool)
-    settled[contested] = False
-    sub_rows, at_row = np.unique(rows.take(contested), return_inverse=True)
-    sub_columns, at_column = np.unique(columns.take(contested), return_inverse=True)
+    settled = (~rival).nonzero()[0]
+    sub_rows, at_row = _numbered(rows.take(contested), shape[0])
+    sub_columns, at_column = _numbered(columns.take(contested), shape[1])
     picked_rows, picked_columns = _solve(
         at_row, at_column, worth.take(contested) - gate, (len(sub_rows), len(sub_columns))
     )
-    paired = np.concatenate([rows[settled], sub_rows[picked_rows]])
-    order = np.argsort(paired)
-    return paired[order], np.concatenate([columns[settled], sub_columns[picked_columns]])[order]
+    paired = np.concatenate([rows.take(settled), sub_rows.take(picked_rows)])
+    order = paired.argsort()
+    return paired.take(order), np.concatenate([columns.take(settled), sub_columns.take(picked_columns)]).take(order)
+
+
+def _numbered(indices: NDArray[np.intp], count: int) -> tuple[NDArray[np.intp], NDArray[np.intp]]:
+    """`np.unique` with its inverse, of indices below ``count``, without sorting."""
+    there = np.zeros(count, bool)
+    there[indices] = True
+    unique = there.nonzero()[0]
+    number = np.zeros(count, np.intp)
+    number[unique] = np.arange(len(unique))
+    return unique, number.take(indices)
 
 
 def _solve(rows: NDArray, columns: NDArray, gains: NDArray, shape: tuple[int, ...]) -> Pairs:

@@ -22,7 +22,8 @@ from edge_vision.tracking.association import (
 from edge_vision.tracking.parameters import TrackerParameters
 from edge_vision.tracking.record import CONFIRMED, LOST, TENTATIVE
 
-_FAR_NEGATED = np.array([[1.0, 0, -1, 0], [0, 1, 0, -1], [-0.5, 0, -0.5, 0], [0, -0.5, 0, -0.5]])
+# To x1, y1, -x2, -y2 from centre x, centre y, width, height.
+_FAR_NEGATED = np.array([[1.0, 0, -0.5, 0], [0, 1, 0, -0.5], [-1, 0, -0.5, 0], [0, -1, 0, -0.5]])
 
 YOUNG_HITS = 2  # until then a track's velocity is a guess
 
@@ -69,7 +70,7 @@ def match(
 
 def _overlap(state: motion.State, boxes: NDArray) -> Candidates:
     """Predicted and detected boxes that overlap."""
-    predicted = state[:, motion.POSITION].dot(_FAR_NEGATED).T.astype(np.float32, "C")
+    predicted = _FAR_NEGATED.dot(state.T[motion.POSITION]).astype(np.float32)
     detected = far_negated(boxes)
     sides = detected[:2] + detected[2:]
     return overlapping(predicted, detected, motion.size_squared(state).astype(np.float32), sides[0] * sides[1])
@@ -191,7 +192,7 @@ def _look_again(
     if not len(rows):
         return
     columns = free.nonzero()[0]
-    young = state.take(rows, 0)
+    young = motion.take(state, rows)
     margin = parameters.grow * np.sqrt(young[:, motion.VAR_POSITION] * motion.size_squared(young))
     near = iou_matrix(
         motion.to_corners(young[:, motion.POSITION]), boxes.take(columns, 0), np.stack([margin, margin], axis=1)

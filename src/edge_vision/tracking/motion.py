@@ -11,6 +11,9 @@ The state of N tracks is one float64 array (N, 12):
     8..10  variance of position (size²), covariance of position and velocity (size²/s), variance of velocity (size²/s²)
     11     one, so that a step of time, which is affine in the state, is a single product with a 12 x 12 matrix
 
+Its columns lie together in memory (Fortran order), as each step works on whole columns; the functions here keep that
+order, and take any.
+
 Time is continuous: the process noise of a step of ``dt`` seconds is the integral of white noise on the velocity
 (spectral density ``drift``²) and on the acceleration (``agility``²), so that two steps of dt/2 give exactly one step of
 dt and irregular frame rates need no special case (Bar-Shalom, Li, Kirubarajan: Estimation with Applications to Tracking
@@ -90,13 +93,23 @@ def size_squared(state: State) -> NDArray[np.float64]:
 
 def initiate(centred: NDArray, noise: MotionNoise) -> State:
     """State of boxes (N, 4) seen for the first time: at rest, with a velocity that is hardly known."""
-    state = np.zeros((len(centred), COLUMNS))
+    state = np.zeros((COLUMNS, len(centred))).T
     state[:, POSITION] = centred
     np.maximum(state[:, SIZE], MIN_SIZE, out=state[:, SIZE])
     state[:, VAR_POSITION] = noise.measurement**2
     state[:, VAR_VELOCITY] = noise.initial_velocity**2
     state[:, ONE] = 1.0
     return state
+
+
+def take(state: State, rows: NDArray[np.intp]) -> State:
+    """A copy of these tracks."""
+    return state.T.take(rows, 1).T
+
+
+def join(first: State, second: State) -> State:
+    """The tracks of both, one after the other."""
+    return np.concatenate([first.T, second.T], axis=1).T
 
 
 @lru_cache(maxsize=16)
@@ -119,31 +132,36 @@ def predict(state: State, dt: float, noise: MotionNoise) -> State:
     """All tracks ``dt`` >= 0 seconds later. A new array, or the same where no time has passed."""
     if dt == 0.0 or not len(state):
         return state
-    state = state @ transition(dt, noise)
-    _keep_upright(state)
-    return state
+    columns = transition(dt, noise).T.dot(state.T)
+    _keep_upright(columns)
+    return columns.T
 
 
-def _keep_upright(state: State) -> None:
-    sides = state[:, SIZE]
-    if np.minimum.reduce(sides, axis=None, initial=MIN_SIZE) < MIN_SIZE:  # looking costs a fifth of doing it
+def _keep_upright(columns: NDArray[np.float64]) -> None:
+    sides = columns[SIZE].reshape(-1)
+    if sides[sides.argmin()] < MIN_SIZE:  # looking costs a fraction of doing it, and argmin of min
+        sides = columns[SIZE]
         np.maximum(sides, MIN_SIZE, out=sides)
 
 
 def correct(state: State, rows: NDArray[np.intp] | slice, centred: NDArray[np.float64], noise: MotionNoise) -> None:
     """Kalman update, in place, of the tracks ``rows`` (M,; distinct) with ``centred`` (M, 4) boxes."""
-    part = state[rows]  # a view where rows is a slice
-    var_position, covariance = part[:, VAR_POSITION], part[:, COVARIANCE, None]
-    uncertain = 1.0 / (var_position + noise.measurement**2)
-    gains = part[:, VAR_POSITION : COVARIANCE + 1] * uncertain[:, None]  # of position and of velocity
-    surprise = centred - part[:, POSITION]
-    moments = part[:, : VELOCITY.stop].reshape(-1, 2, 4)  # a view: position, velocity
-    moments += gains[:, :, None] * surprise[:, None]
-    part[:, COVARIANCE : VAR_VELOCITY + 1] -= gains * covariance
-    var_position *= 1.0 - gains[:, 0]
+    if not len(centred):
+        return
+    columns = state.T
+    part = columns[:, rows] if isinstance(rows, slice) else columns.take(rows, 1)
+    var_position, covariance = part[VAR_POSITION], part[COVARIANCE]
+    uncertain = var_position + noise.measurement**2
+    gains = part[VAR_POSITION : COVARIANCE + 1] / uncertain  # of position and of velocity
+    surprise = centred.T - part[POSITION]
+    moments = part[: VELOCITY.stop].reshape(2, 4, -1)  # a view: position, velocity
+    moments += gains[:, None] * surprise
+    velocity_part = part[COVARIANCE : VAR_VELOCITY + 1]
+    velocity_part -= gains * covariance
+    var_position *= 1.0 - gains[0]
     _keep_upright(part)
     if not isinstance(rows, slice):
-        state[rows] = part
+        columns[:, rows] = part
 
 
 def warp(state: State, homography: NDArray[np.float64]) -> None:
@@ -165,7 +183,7 @@ def warp(state: State, homography: NDArray[np.float64]) -> None:
     v = (b[0] * x + b[1] * y + b[2]) * inverse
     xx, xy = (a[0] - c[0] * u) * inverse, (a[1] - c[1] * u) * inverse
     yx, yy = (b[0] - c[0] * v) * inverse, (b[1] - c[1] * v) * inverse
-    moved = state.copy()
+    moved = state.copy("K")
     moved[:, 0], moved[:, 1] = u, v
     moved[:, 4] = xx * state[:, 4] + xy * state[:, 5]
     moved[:, 5] = yx * state[:, 4] + yy * state[:, 5]

@@ -117,7 +117,7 @@ class Tracker:
     def covariances(self) -> NDArray[np.float64]:
         """(N, 2, 2) px²: covariance of the box centres of the tracks that the last `update` returned, in its order."""
         state, rows = self._reported
-        return motion.centre_covariance(state.take(rows, 0))
+        return motion.centre_covariance(motion.take(state, rows))
 
     def _accept(self, detections: Detections) -> tuple[NDArray, NDArray, NDArray]:
         """Boxes, scores and class ids of what can be tracked; counts what is no box, drops what scores too low."""
@@ -160,7 +160,7 @@ class Tracker:
     def _keep(self, kept: NDArray[np.bool_]) -> None:
         rows = kept.nonzero()[0]
         self._record = self._record.take(rows)
-        self._motion = self._motion.take(rows, 0)
+        self._motion = motion.take(self._motion, rows)
 
     def _warp(self, homography: NDArray[np.float64]) -> None:
         motion.warp(self._motion, homography)
@@ -331,7 +331,7 @@ class Tracker:
             self._record, self._motion, self._oldest = record, started, stamp
             return
         self._record = records.join(self._record, record)
-        self._motion = np.concatenate([self._motion, started])
+        self._motion = motion.join(self._motion, started)
 
     def _report(self, detections: Detections, rows: NDArray | None) -> Tracks:
         """rows: of the confirmed tracks where they are known."""
@@ -345,7 +345,7 @@ class Tracker:
                 shown |= state == LOST
             rows = shown.nonzero()[0]
         self._reported = self._motion, rows
-        moving = self._motion.take(rows, 0)
+        moving = motion.take(self._motion, rows)
         boxes = motion.to_corners(moving[:, motion.POSITION]).astype(np.float32)
         if parameters.output_box == "detected":
             seen = record["seen"].take(rows) == detections.stamp
