@@ -73,7 +73,7 @@ class CameraMotion:
     def _begin(self, way: str) -> None:
         p = self._parameters
         if way == "flow":
-            self.feed = feed = FlowFeed()
+            self.feed = feed = FlowFeed(patience=p.motion_patience)
             self._listen(self._image_adapter(), TOPICS["flow"], feed.keep, qos.IMAGE_INPUT)
         else:
             self._begin_sensor(way, p)
@@ -213,8 +213,10 @@ class CameraMotion:
 
     def reconfigure(self, new: MotionParameters) -> None:
         """What can change live."""
+        if self.feed is not None:
+            self.feed.patience = new.motion_patience
         if isinstance(self.feed, EgoMotion):
-            self.feed.patience, self.feed.offset = new.motion_patience, new.motion_offset
+            self.feed.offset = new.motion_offset
         self._parameters = new
 
     def _look(self) -> None:

@@ -12,7 +12,9 @@ from __future__ import annotations
 import threading
 import time
 from collections import Counter, OrderedDict
-from typing import TYPE_CHECKING, Protocol
+from collections.abc import Callable
+from functools import partial
+from typing import TYPE_CHECKING, Protocol, TypeVar
 
 from numpy.typing import NDArray
 
@@ -34,7 +36,9 @@ from edge_vision.tracking.warps import Homography
 if TYPE_CHECKING:
     from edge_vision.tracking.camera_motion import SparseFlow
 
-LONGEST = KEPT = 4 * NS_PER_S  # between two updates; a tracker starts anew after 3 s
+T = TypeVar("T")
+
+LONGEST = 4 * NS_PER_S  # between two updates; a tracker starts anew after 3 s
 MAX_TURN_COSINE = 0.5  # of the optical axis, 60 degrees: nothing of the last image is in this one
 _IN_VAIN = 3  # waits without success, after which only now and then one is tried
 _TRIED_EVERY = 50
@@ -138,22 +142,54 @@ class TreeSource:
 
 
 class WarpFeed:
-    """What the ways to a warp have in common: the interval, and counting.
+    """What the ways to a warp have in common: the interval, waiting, counting.
 
     given: warps so far; missing: updates that had none, by reason. Neither counts the first update and those whose
     stamp does not lie after the last one's: there is no interval then.
+    patience: s that an update waits, at most, for what reaches its stamp; after `_IN_VAIN` waits without success it
+    does so only at every `_TRIED_EVERY`-th, so a source that always lags costs nothing.
     """
 
-    def __init__(self) -> None:
+    def __init__(self, patience: float = 0.005) -> None:
+        self.patience = patience
         self.given = 0
         self.missing: Counter[Missing] = Counter()
         self._previous: int | None = None
+        self._in_vain = 0
+        self._waiting = False
+        self._news = threading.Condition()
+
+    def arrived(self) -> None:
+        """There is something new; called by whoever brought it, on another thread."""
+        if self._waiting:
+            with self._news:
+                self._news.notify_all()
 
     def _interval(self, stamp: int) -> tuple[int, int] | None:
         previous, self._previous = self._previous, stamp
         if previous is None or not 0 < stamp - previous <= LONGEST:
             return None
         return previous, stamp
+
+    def _wait(self, ask: Callable[[], T | Missing], not_yet: Missing) -> T | Missing:
+        """What `ask` answers, as soon as that is not ``not_yet``."""
+        answer: T | Missing = not_yet
+        if self._in_vain >= _IN_VAIN:
+            self._in_vain += 1
+            if self._in_vain % _TRIED_EVERY:
+                return answer
+        deadline = time.monotonic() + self.patience
+        with self._news:
+            self._waiting = True
+            try:
+                while answer is not_yet and (left := deadline - time.monotonic()) > 0:
+                    answer = ask()  # at first for what came just before the wait
+                    if answer is not_yet:
+                        self._news.wait(left)
+            finally:
+                self._waiting = False
+        self._in_vain = self._in_vain + 1 if answer is not_yet else 0
+        return answer
 
     def _count(self, warp: Homography | Missing) -> Homography | Missing:
         if isinstance(warp, Missing):
@@ -166,22 +202,16 @@ class WarpFeed:
 class EgoMotion(WarpFeed):
     """Warps from a source of rotations.
 
-    patience: s that `warp` waits, at most, for samples that reach an image's stamp; after `_IN_VAIN` waits without
-    success it does so only at every `_TRIED_EVERY`-th update, so a source that always lags costs nothing. offset: s
-    that are added to an image's stamp to have the sensor's time (Kalibr's timeshift_cam_imu).
+    offset: s that are added to an image's stamp to have the sensor's time (Kalibr's timeshift_cam_imu).
     """
 
     def __init__(self, source: Source, patience: float = 0.005, offset: float = 0.0, rectified: bool = False) -> None:
-        super().__init__()
+        super().__init__(patience)
         self.source = source
-        self.patience = patience
         self.offset = offset
         self.lens: Lens | None = None
         self._rectified = rectified
         self._calibration: tuple[object, ...] = ()
-        self._in_vain = 0
-        self._waiting = False
-        self._news = threading.Condition()
 
     def learn_camera(self, info: CameraInfo, size: tuple[int, int] | None = None) -> None:
         """A camera's calibration, and the size of its images where known. ValueError where it cannot serve."""
@@ -190,12 +220,6 @@ class EgoMotion(WarpFeed):
             self._calibration = key
             self.lens = None
             self.lens = Lens(info, size, self._rectified)
-
-    def arrived(self) -> None:
-        """The source has a new sample; called by whoever adds them, on another thread."""
-        if self._waiting:
-            with self._news:
-                self._news.notify_all()
 
     def warp(self, stamp: int) -> Homography | Missing | None:
         """From the image of the last call to the one with this stamp; None where there is no interval."""
@@ -207,34 +231,16 @@ class EgoMotion(WarpFeed):
         if lens is None:
             return Missing.CALIBRATION
         shift = round(self.offset * NS_PER_S)
-        turn = self.source.turn(previous + shift, current + shift)
+        ask = partial(self.source.turn, previous + shift, current + shift)
+        turn = ask()
         if turn is Missing.LATE:
-            turn = self._wait(previous + shift, current + shift)
+            turn = self._wait(ask, Missing.LATE)
         if isinstance(turn, Missing):
             return turn
         x, y, _, _ = turn
         if 1.0 - 2.0 * (x * x + y * y) < MAX_TURN_COSINE:  # the last element of the rotation matrix
             return Missing.TURNED
         return lens.homography(turn)
-
-    def _wait(self, previous: int, current: int) -> Quaternion | Missing:
-        turn: Quaternion | Missing = Missing.LATE
-        if self._in_vain >= _IN_VAIN:
-            self._in_vain += 1
-            if self._in_vain % _TRIED_EVERY:
-                return turn
-        deadline = time.monotonic() + self.patience
-        with self._news:
-            self._waiting = True
-            try:
-                while turn is Missing.LATE and (left := deadline - time.monotonic()) > 0:
-                    turn = self.source.turn(previous, current)  # also for what came just before the wait
-                    if turn is Missing.LATE:
-                        self._news.wait(left)
-            finally:
-                self._waiting = False
-        self._in_vain = self._in_vain + 1 if turn is Missing.LATE else 0
-        return turn
 
 
 class FlowFeed(WarpFeed):
@@ -243,8 +249,8 @@ class FlowFeed(WarpFeed):
     `keep` is called by the thread that brings frames, `warp` by the one that tracks.
     """
 
-    def __init__(self, flow: SparseFlow | None = None) -> None:
-        super().__init__()
+    def __init__(self, flow: SparseFlow | None = None, patience: float = 0.005) -> None:
+        super().__init__(patience)
         if flow is None:
             from edge_vision.tracking.camera_motion import SparseFlow  # OpenCV, only where images are looked at
 
@@ -266,28 +272,31 @@ class FlowFeed(WarpFeed):
                 self._bytes += frame.image.nbytes
             while self._bytes > _FRAME_BYTES and len(self._frames) > 3:
                 self._bytes -= self._frames.popitem(last=False)[1].image.nbytes
+        self.arrived()
 
-    def _take(self, stamp: int) -> Frame | None:
+    def _take(self, stamp: int) -> Frame | Missing:
+        """Missing.LATE where it may still come."""
         with self._lock:
-            frame = self._frames.get(stamp)
             while self._frames and next(iter(self._frames)) < stamp:  # detections come in the order of their images
                 self._bytes -= self._frames.popitem(last=False)[1].image.nbytes
-            return frame
+            return self._frames.get(stamp, Missing.PICTURE if self._frames else Missing.LATE)
 
     def warp(self, stamp: int, boxes: NDArray | None = None) -> Homography | Missing | None:
         """As `EgoMotion.warp`; boxes (N, 4): the tracks of the last update, which move by themselves."""
         interval = self._interval(stamp)
         frame = self._take(stamp)
-        if frame is None or self._at is None or interval is None or self._at != interval[0]:
+        if frame is Missing.LATE:
+            frame = self._wait(partial(self._take, stamp), Missing.LATE)
+        known, self._at = self._at, None
+        if interval is None or known != interval[0]:
             self.flow.reset()
-        known = self._at
-        self._at = None if frame is None else stamp
-        warp = None if frame is None else self.flow.update(frame.image, boxes)
-        if interval is None:
-            return None
-        if frame is None or known != interval[0]:
-            return self._count(Missing.PICTURE)
-        return self._count(Missing.FEATURES if warp is None else warp)
+        warp: Homography | Missing = Missing.PICTURE
+        if not isinstance(frame, Missing):
+            self._at = stamp
+            found = self.flow.update(frame.image, boxes)
+            if interval is not None and known == interval[0]:
+                warp = Missing.FEATURES if found is None else found
+        return None if interval is None else self._count(warp)
 
 
 FORWARD: Quaternion = from_rpy(-1.5707963267948966, 0.0, -1.5707963267948966)
