@@ -13,6 +13,7 @@ WHY = "launch and launch_ros are not installed: they come with ROS from apt, not
 pytest.importorskip("launch", reason=WHY)
 pytest.importorskip("launch_ros", reason=WHY)
 
+from edge_vision.msg import GroundObjectArray  # noqa: E402
 from launch.launch_description_sources import get_launch_description_from_python_launch_file  # noqa: E402
 from ros_harness import Observer, Process, Start  # noqa: E402
 from vision_msgs.msg import Detection2D, Detection2DArray, ObjectHypothesisWithPose  # noqa: E402
@@ -108,6 +109,47 @@ def test_detections_of_another_node_are_tracked(start: Start, observer: Observer
     stop(process)
 
 
+def test_a_rig_and_its_cameras_show_one_id_for_one_object(start: Start, observer: Observer, tmp_path: Path):
+    """Two views of one place, a third camera that is not there."""
+    view = "{homography: [0.01, 0, 0, 0, 0.01, 0, 0, 0, 1], image_size: [640, 480], anchor: centre}"
+    rig = tmp_path / "rig.yaml"
+    rig.write_text(f"cameras: {{door: {view}, hall: {view}, yard: {view}}}\n")
+    tracker = "{ros__parameters: {new_score: 0.3}}"
+    (tmp_path / "mine.yaml").write_text(
+        f"/**/multi_camera: {{ros__parameters: {{frame_id: floor}}}}\n/**/tracking: {tracker}\n"
+    )
+    process = launch(
+        start,
+        FOLDER / "multi_camera.launch.py",
+        f"rig:={rig}",
+        "sources:=door=sim://conveyor?seed=2&fps=10 hall=sim://conveyor?seed=2&fps=10",
+        f"params_file:={tmp_path / 'mine.yaml'}",
+        "backend:=onnxruntime",
+        "precision:=fp32",
+        "namespace:=shop",
+    )
+    with (
+        observer.listen(GroundObjectArray, "/shop/objects") as objects,
+        observer.listen(Detection2DArray, "/shop/door/tracks/global") as door,
+        observer.listen(Detection2DArray, "/shop/hall/tracks/global") as hall,
+    ):
+        for name, view in (("door", door), ("hall", hall)):
+            observer.spin_until(lambda view=view: any(m.detections for m in view), f"ids of {name}", process, 80.0)
+        observer.spin_until(
+            lambda: any({m.camera for o in array.objects for m in o.members} == {"door", "hall"} for array in objects),
+            "both cameras among the objects",
+            process,
+        )
+        assert objects[-1].header.frame_id == "floor"
+    assert process.lines("tracks expected from elsewhere: /shop/yard/tracks/state")
+    process.wait_for_log(r"no tracks from camera yard \(/shop/yard/tracks/state\)")
+    for name in ("door", "hall"):
+        subscribers = observer.node.get_subscriptions_info_by_topic(f"/shop/{name}/tracks/global")
+        assert "overlay" in {info.node_name for info in subscribers}, "pictures show the ids of all cameras"
+    assert len(process.lines("process started with pid")) == 3
+    stop(process)
+
+
 @pytest.mark.parametrize(
     ("argument", "says"),
     [
@@ -115,6 +157,7 @@ def test_detections_of_another_node_are_tracked(start: Start, observer: Observer
         ("params_file:=/nope.yaml", "params_file:=/nope.yaml: there is no such file"),
         ("quality:=true", "this version has no quality node"),
         ("namespace:=2nd", "is no ROS namespace"),
+        ("rig:=/nope.yaml", "rig:=/nope.yaml: there is no such file"),
     ],
 )
 def test_a_wrong_argument_ends_the_launch_with_its_reason(start: Start, argument: str, says: str):

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping
+import shlex
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 from edge_vision.inference.backends import BACKENDS
@@ -83,6 +84,18 @@ ARGUMENTS: tuple[Argument, ...] = (
         "Topic of somebody else's detections (vision_msgs/Detection2DArray). Then there is no camera and no inference "
         "node: they are tracked, and drawn where image_topic is given.",
     ),
+    Argument(
+        "rig",
+        "",
+        "YAML rig file of several cameras (docs/multi_camera.md). Then multi_camera gives their objects one id; each "
+        "camera is a namespace of its name below `namespace`.",
+    ),
+    Argument(
+        "sources",
+        "",
+        "With rig: cameras that are to be started, as camera=source, separated by spaces, each with the nodes that the "
+        "other arguments ask for. The rig's other cameras run already.",
+    ),
     Argument("namespace", "", "Namespace of all nodes and topics: one a camera, such as front."),
     Argument(
         "composed",
@@ -133,6 +146,48 @@ def checked(values: Mapping[str, str]) -> dict[str, str]:
         raise DeploymentError("quality:=true: this version has no quality node; leave quality:=false")
     if result.get("counters") and result.get("tracking") == "false":
         raise DeploymentError(f"counters:={result['counters']}: counted are tracks; leave tracking:=true")
+    _check_rig(result)
+    return result
+
+
+def _check_rig(given: Mapping[str, str]) -> None:
+    if not given.get("rig"):
+        if given.get("sources"):
+            raise DeploymentError(f"sources:={given['sources']}: give rig:=FILE as well, or one camera by source")
+        return
+    for name in ("source", "image_topic", "detections_topic"):
+        if given.get(name):
+            raise DeploymentError(
+                f"{name}:={given[name]} is for one camera: with rig:={given['rig']} name the cameras in sources"
+            )
+    if given.get("tracking") == "false":
+        raise DeploymentError(f"rig:={given['rig']}: joined are tracks; leave tracking:=true")
+    if not given.get("sources"):
+        idle = [name for name in ("model", "backend", "precision", "counters", "overlay") if given.get(name)]
+        if idle:
+            raise DeploymentError(f"{idle[0]}:={given[idle[0]]} is for cameras that are started: name them in sources")
+
+
+def is_namespace(text: str) -> bool:
+    """Whether the text would do for a relative ROS namespace."""
+    return not text.startswith("/") and bool(text) and _NAMESPACE.fullmatch(text) is not None
+
+
+def camera_sources(text: str, cameras: Sequence[str]) -> dict[str, str]:
+    """Camera -> source, of the argument `sources`. DeploymentError for other cameras than those given."""
+    try:
+        entries = shlex.split(text)
+    except ValueError as error:
+        raise DeploymentError(f"sources:={text}: {error}") from None
+    result = {}
+    for entry in entries:
+        name, separator, source = entry.partition("=")
+        if not (separator and source) or name not in cameras or name in result:
+            raise DeploymentError(
+                f"sources: {entry!r} must be camera=source, once for each of {', '.join(cameras)}, separated by "
+                "spaces; a source with spaces in quotes"
+            )
+        result[name] = source
     return result
 
 

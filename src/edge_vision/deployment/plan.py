@@ -4,11 +4,18 @@ from __future__ import annotations
 
 import os
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from edge_vision.deployment import parameter_files
-from edge_vision.deployment.arguments import ARGUMENTS, NO_SOURCE, DeploymentError, checked
+from edge_vision.deployment.arguments import (
+    ARGUMENTS,
+    NO_SOURCE,
+    DeploymentError,
+    camera_sources,
+    checked,
+    is_namespace,
+)
 from edge_vision.deployment.parameter_files import Scalar
 from edge_vision.deployment.process import Process
 from edge_vision.inference.errors import ModelError
@@ -58,6 +65,8 @@ def plan(
     stronger than everything else. machine: instead of the one that this is. Raises DeploymentError.
     """
     given = checked(values)
+    if given.get("rig"):
+        return _rig_plan(given, extra_nodes, parameters or {}, environ, machine)
     value = {argument.name: argument.default for argument in ARGUMENTS} | given
     image_topic, compressed = _image_topic(value["image_topic"])
     foreign = value["detections_topic"]
@@ -82,35 +91,123 @@ def plan(
     remaps = _remaps(image_topic) + tuple((topic, other) for topic, other in inputs if other not in ("", topic))
     user_file = _user_file(value["params_file"])
 
-    common = [share_directory() / "config" / "detect.yaml", *([user_file] if user_file else [])]
     groups = {"pipeline": nodes} if value["composed"] == "true" else {node: (node,) for node in nodes}
-    processes = []
-    for name, members in groups.items():
-        own = {node: given_parameters[node] for node in members if given_parameters[node]}
-        generated = (parameter_files.generate(own, parameter_files.scratch_directory(environ)),) if own else ()
-        processes.append(
-            Process(
-                name=name,
-                executable=name,
-                nodes=members,
-                arguments=members if name == "pipeline" else (),
-                namespace=namespace,
-                parameter_files=(*common, *(file.path for file in generated)),
-                generated=generated,
-                remaps=remaps,
-                log_arguments=_log_arguments(value["log_level"], members, namespace),
-            )
-        )
+    processes = _processes(groups, given_parameters, namespace, user_file, remaps, value["log_level"], environ)
     environment, environment_note = _environment(environ)
     notes = [
         profile_note,
         _nodes_note(value, groups, has_camera, image_topic),
         _parameters_note(user_file, given),
         environment_note,
-        *_warnings(user_file, namespace),
+        *_warnings(user_file, [namespace]),
     ]
     rviz = _rviz(value["rviz_config"], namespace, remaps) if value["use_rviz"] == "true" else None
-    return Plan(tuple(processes), environment, tuple(note for note in notes if note), rviz)
+    return Plan(processes, environment, tuple(note for note in notes if note), rviz)
+
+
+def _rig_plan(
+    given: Mapping[str, str],
+    extra_nodes: Sequence[str],
+    parameters: Mapping[str, Mapping[str, Scalar]],
+    environ: Mapping[str, str],
+    machine: Hardware | None,
+) -> Plan:
+    """multi_camera, and the cameras that are to be started, each below the namespace that it is in."""
+    file = _file("rig", given["rig"], "docs/multi_camera.md")
+    names = _cameras_of(file)
+    sources = camera_sources(given.get("sources", ""), names)
+    namespace, log_level = _absolute(given.get("namespace", "")), given.get("log_level", "info")
+    user_file = _user_file(given.get("params_file", ""))
+    own = ("rig", "sources", "use_rviz", "rviz_config")
+    shared = {name: value for name, value in given.items() if name not in own}
+    cameras = {
+        name: plan(
+            {**shared, "source": source, "namespace": f"{namespace}/{name}"},
+            extra_nodes=extra_nodes,
+            parameters=parameters,
+            environ=environ,
+            machine=machine,
+        )
+        for name, source in sources.items()
+    }
+    node = ("multi_camera",)
+    own_parameters = _parameters({**given, "rig": str(file)}, node, "", False, parameters)
+    processes = _processes({node[0]: node}, own_parameters, namespace, user_file, (), log_level, environ)
+    environment, environment_note = _environment(environ)
+    elsewhere = [name for name in names if name not in sources]
+    notes = [
+        *([next(iter(cameras.values())).notes[0]] if cameras else []),
+        f"cameras started: {', '.join(f'{name} ({source})' for name, source in sources.items())}" if sources else "",
+        f"tracks expected from elsewhere: {', '.join(f'{namespace}/{n}/tracks/state' for n in elsewhere)}"
+        if elsewhere
+        else "",
+        _parameters_note(user_file, given),
+        environment_note,
+        *_warnings(user_file, [namespace, *(f"{namespace}/{name}" for name in names)]),
+    ]
+    rviz = None
+    if given.get("use_rviz") == "true":
+        rviz = _rviz(given.get("rviz_config", ""), namespace, (), "multi_camera.rviz", ("objects/markers",))
+    return Plan(
+        (*processes, *(_with_global_ids(process) for camera in cameras.values() for process in camera.processes)),
+        environment,
+        tuple(note for note in notes if note),
+        rviz,
+    )
+
+
+def _cameras_of(rig: Path) -> list[str]:
+    """The names of the rig's cameras, each of which has to do for a namespace."""
+    from edge_vision.multi_camera import RigError, read_rig
+
+    try:
+        names = [camera.name for camera in read_rig(rig).cameras]
+    except RigError as error:
+        raise DeploymentError(f"rig:={error}") from None
+    for name in names:
+        if not is_namespace(name):
+            raise DeploymentError(
+                f"rig:={rig}: the camera {name!r} is no ROS namespace; use letters, digits and _ between slashes"
+            )
+    return names
+
+
+def _with_global_ids(process: Process) -> Process:
+    """Overlays of a rig's cameras show the ids that objects have in all of them."""
+    if "overlay" not in process.nodes:
+        return process
+    return replace(process, remaps=(*process.remaps, ("overlay:tracks", "tracks/global")))
+
+
+def _processes(
+    groups: Mapping[str, Sequence[str]],
+    parameters: Parameters,
+    namespace: str,
+    user_file: Path | None,
+    remaps: tuple[tuple[str, str], ...],
+    log_level: str,
+    environ: Mapping[str, str],
+) -> tuple[Process, ...]:
+    """A process for each group of nodes, named after its executable."""
+    common = [share_directory() / "config" / "detect.yaml", *([user_file] if user_file else [])]
+    processes = []
+    for name, members in groups.items():
+        own = {node: parameters[node] for node in members if parameters[node]}
+        generated = (parameter_files.generate(own, parameter_files.scratch_directory(environ)),) if own else ()
+        processes.append(
+            Process(
+                name=name,
+                executable=name,
+                nodes=tuple(members),
+                arguments=tuple(members) if name == "pipeline" else (),
+                namespace=namespace,
+                parameter_files=(*common, *(file.path for file in generated)),
+                generated=generated,
+                remaps=remaps,
+                log_arguments=_log_arguments(log_level, members, namespace),
+            )
+        )
+    return tuple(processes)
 
 
 def _nodes(value: Mapping[str, str], has_camera: bool, extra: Sequence[str]) -> tuple[str, ...]:
@@ -167,6 +264,8 @@ def _parameters(
             result[node][name] = kind if name == "hardware" else given[name]
     if given.get("counters") and "counter" in result:
         result["counter"]["file"] = given["counters"]
+    if given.get("rig") and "multi_camera" in result:
+        result["multi_camera"]["rig"] = given["rig"]
     if "use_sim_time" in given:
         for values in result.values():
             values["use_sim_time"] = given["use_sim_time"] == "true"
@@ -227,13 +326,19 @@ def _environment(environ: Mapping[str, str]) -> tuple[dict[str, str], str]:
     return dict.fromkeys(_PROFILE_VARIABLES, str(profile)), f"Fast DDS profile: {profile} (shared memory)"
 
 
-def _rviz(config: str, namespace: str, remaps: tuple[tuple[str, str], ...]) -> Process:
-    path = Path(config).expanduser().absolute() if config else share_directory() / "config" / "rviz" / "detect.rviz"
+def _rviz(
+    config: str,
+    namespace: str,
+    remaps: tuple[tuple[str, str], ...],
+    default: str = "detect.rviz",
+    shown: Sequence[str] = _RVIZ_TOPICS,
+) -> Process:
+    path = Path(config).expanduser().absolute() if config else share_directory() / "config" / "rviz" / default
     if not path.is_file():
         raise DeploymentError(f"rviz_config:={config}: {path} is not there; leave it empty for the package's own")
     # The file names topics from the root, so that it also serves without us; here they go into the namespace.
     moved = dict(remaps)
-    topics = tuple((f"/{topic}", moved.get(topic, topic)) for topic in _RVIZ_TOPICS if namespace or topic in moved)
+    topics = tuple((f"/{topic}", moved.get(topic, topic)) for topic in shown if namespace or topic in moved)
     return Process("rviz2", "rviz2", (), ("-d", str(path)), namespace, remaps=topics, package="rviz2")
 
 
@@ -251,18 +356,18 @@ def _nodes_note(
 
 
 def _parameters_note(user_file: Path | None, given: Mapping[str, str]) -> str:
-    carried = [name for name in given if name in _NODE_OF or name in ("counters", "use_sim_time")]
+    carried = [name for name in given if name in _NODE_OF or name in ("counters", "rig", "use_sim_time")]
     layers = ["config/detect.yaml", *([str(user_file)] if user_file else [])]
     layers += [f"the arguments {', '.join(carried)}"] if carried else []
     return f"parameters, the later ones win: {', '.join(layers)}"
 
 
-def _warnings(user_file: Path | None, namespace: str) -> list[str]:
+def _warnings(user_file: Path | None, namespaces: Sequence[str]) -> list[str]:
     if user_file is None:
         return []
-    lost = parameter_files.unmatched(user_file, [f"{namespace}/{node}" for node in NODES])
+    lost = parameter_files.unmatched(user_file, [f"{place}/{node}" for place in namespaces for node in NODES])
     return [
         f"warning: {user_file}: the entry {pattern} is for no node of this launch, ROS will not use it; "
-        f"the nodes are {namespace}/camera and so on, /**/camera means camera in any namespace"
+        f"the nodes are {namespaces[-1]}/camera and so on, /**/camera means camera in any namespace"
         for pattern in lost
     ]

@@ -17,6 +17,8 @@ NAMES = [
         "precision",
         "image_topic",
         "detections_topic",
+        "rig",
+        "sources",
         "namespace",
         "composed",
         "tracking",

@@ -286,3 +286,74 @@ def test_detections_of_another_node_are_tracked_without_camera_and_model():
     )
     with pytest.raises(DeploymentError, match="exclude each other"):
         plan({"detections_topic": "/detector/detections", "source": "/dev/video0"})
+
+
+# --- several cameras -------------------------------------------------------------------------------------------------
+
+_HOMOGRAPHY = "{homography: [0.01, 0, 0, 0, 0.01, 0, 0, 0, 1], image_size: [640, 480]}"
+
+
+@pytest.fixture
+def rig(tmp_path: Path) -> Path:
+    path = tmp_path / "rig.yaml"
+    path.write_text(f"cameras: {{door: {_HOMOGRAPHY}, hall: {_HOMOGRAPHY}}}")
+    return path
+
+
+def test_a_rig_alone_is_the_joining_node_above_its_cameras(rig: Path):
+    decided = plan({"rig": str(rig), "namespace": "shop"}, machine=PI, environ={})
+    process = only(decided)
+    assert (process.executable, process.nodes, process.namespace) == ("multi_camera", ("multi_camera",), "/shop")
+    assert process.arguments == ()
+    assert parameters_of(process) == {"multi_camera": {"rig": str(rig)}}
+    assert "tracks expected from elsewhere: /shop/door/tracks/state, /shop/hall/tracks/state" in decided.notes
+
+
+def test_cameras_of_a_rig_are_started_below_it_and_show_the_ids_of_all(rig: Path):
+    decided = plan(
+        {
+            "rig": str(rig),
+            "sources": "door=sim://conveyor?seed=1&shift=9 hall='gst://v4l2src ! videoconvert'",
+            "model": "parts",
+            "use_rviz": "true",
+        },
+        machine=PI,
+        environ={},
+    )
+    joining, door, hall = decided.processes
+    assert joining.namespace == ""
+    assert [(p.executable, p.namespace) for p in (door, hall)] == [("pipeline", "/door"), ("pipeline", "/hall")]
+    assert parameters_of(door) == {
+        "camera": {"source": "sim://conveyor?seed=1&shift=9"},
+        "inference": {"model": "parts"},
+    }
+    assert parameters_of(hall)["camera"] == {"source": "gst://v4l2src ! videoconvert"}
+    assert all(("overlay:tracks", "tracks/global") in p.remaps for p in (door, hall))
+    assert decided.rviz
+    assert decided.rviz.arguments[1].endswith("multi_camera.rviz")
+
+
+@pytest.mark.parametrize(
+    ("values", "says"),
+    [
+        ({"sources": "door=0"}, "sources:=door=0: give rig:=FILE"),
+        ({"rig": "nowhere.yaml"}, "rig:=nowhere.yaml: there is no such file"),
+        ({"rig": "", "sources": "roof=0"}, "give rig:=FILE"),
+        ({"rig": "RIG", "sources": "roof=0"}, "'roof=0' must be camera=source, once for each of door, hall"),
+        ({"rig": "RIG", "sources": "door=0 door=1"}, "'door=1' must be camera=source, once for each"),
+        ({"rig": "RIG", "sources": "door='0"}, "No closing quotation"),
+        ({"rig": "RIG", "source": "0"}, "source:=0 is for one camera"),
+        ({"rig": "RIG", "tracking": "false"}, "leave tracking:=true"),
+        ({"rig": "RIG", "model": "parts"}, "model:=parts is for cameras that are started"),
+        ({"rig": "BROKEN"}, "cameras: is missing or empty"),
+        ({"rig": "SPACED"}, "the camera '2nd door' is no ROS namespace"),
+    ],
+)
+def test_what_cannot_be_of_a_rig_is_said(rig: Path, tmp_path: Path, values: dict, says: str):
+    (tmp_path / "broken.yaml").write_text("association: {}")
+    (tmp_path / "spaced.yaml").write_text(f"cameras: {{2nd door: {_HOMOGRAPHY}}}")
+    files = {"RIG": rig, "BROKEN": tmp_path / "broken.yaml", "SPACED": tmp_path / "spaced.yaml"}
+    values = {name: str(files.get(value, value)) for name, value in values.items()}
+    with pytest.raises(DeploymentError) as error:
+        plan(values, machine=PI, environ={})
+    assert says in str(error.value)
