@@ -17,7 +17,7 @@ import pytest
 from geometry_msgs.msg import TransformStamped
 from nav_msgs.msg import Odometry
 from rclpy.qos import DurabilityPolicy, QoSProfile, ReliabilityPolicy
-from ros_harness import PATIENCE_S, image_message, stamp_of
+from ros_harness import PATIENCE_S, corners, image_message, stamp_of
 from sensor_msgs.msg import CameraInfo, Image, Imu
 from vision_msgs.msg import BoundingBox2D, Detection2D, Detection2DArray, ObjectHypothesisWithPose
 
@@ -327,6 +327,40 @@ def test_what_is_missing_is_counted_said_and_costs_no_tracks(robot) -> None:
     r.look(3000)
     r.look(3100)
     assert int(r.values()["warps given"]) >= 1
+
+
+def test_a_real_sequence_is_tracked_as_by_the_tracker_alone(robot, shared_data: Path) -> None:
+    """With the default, auto, where nobody says how the camera moves."""
+    from edge_vision.datatypes import Detections
+    from edge_vision.tracking import Tracker
+
+    rows = np.loadtxt(shared_data / "tracking" / "TUD-Campus" / "det.txt", delimiter=",", ndmin=2)
+    r, tracker = robot(), Tracker()
+    for frame in range(1, 41):
+        found = rows[rows[:, 0] == frame]
+        boxes = np.hstack([found[:, 2:4], found[:, 2:4] + found[:, 4:6]]).astype(np.float32)
+        stamp = r.stamp(frame * 40)
+        array = header(Detection2DArray(), stamp, "camera")
+        for (left, top, right, bottom), score in zip(boxes.tolist(), found[:, 6].tolist(), strict=True):
+            hypothesis = ObjectHypothesisWithPose()
+            hypothesis.hypothesis.class_id, hypothesis.hypothesis.score = "0", score
+            box = BoundingBox2D(size_x=right - left, size_y=bottom - top)
+            box.center.position.x, box.center.position.y = (left + right) / 2, (top + bottom) / 2
+            array.detections.append(Detection2D(header=array.header, results=[hypothesis], bbox=box))
+        r.detections.publish(array)
+        r.observer.spin_until(
+            lambda: r.tracks and stamp_of(r.tracks[-1]) == stamp,  # noqa: B023  called in this turn of the loop only
+            "tracks",
+            r.process,
+        )
+        expected = tracker.update(
+            Detections(boxes, found[:, 6].astype(np.float32), np.zeros(len(found), np.int64), stamp=stamp)
+        )
+        assert [track.id for track in r.tracks[-1].detections] == [str(i) for i in expected.ids.tolist()]
+        for track, box in zip(r.tracks[-1].detections, expected.boxes, strict=True):
+            np.testing.assert_allclose(corners(track), box, atol=0.01)
+    assert len(expected) >= 3
+    assert r.values()["camera motion"] == "off: nobody publishes imu or odom"
 
 
 def test_a_wrong_mount_is_refused(start, observer) -> None:

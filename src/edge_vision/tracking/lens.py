@@ -28,6 +28,7 @@ _POLYNOMIAL = ("plumb_bob", "rational_polynomial", "thin_prism")
 _FISHEYE = ("equidistant", "fisheye")
 _WIDEST = 1.35  # rad from the axis; further out the image of a ray is not worth fitting
 _SMALL = 1e-4  # rad, for derivatives
+_IDENTITY = np.eye(3)
 
 
 class Lens:
@@ -72,12 +73,10 @@ class Lens:
         if self._to_rectified is not IDENTITY:
             turn = multiply(multiply(self._to_rectified, turn), inverse(self._to_rectified))
         if self._generators is None:
-            warp = self._intrinsics @ matrix(turn) @ self._inverse
+            warp = self._intrinsics.dot(matrix(turn)).dot(self._inverse)
         else:
-            x, y, z = rotation_vector(turn)
-            gx, gy, gz = self._generators
-            warp = _exponential(x * gx + y * gy + z * gz)
-            warp = self._intrinsics @ warp @ self._inverse
+            generator = np.array(rotation_vector(turn)).dot(self._generators).reshape(3, 3)
+            warp = self._intrinsics.dot(_exponential(generator)).dot(self._inverse)
         return warp / warp[2, 2]
 
 
@@ -94,13 +93,16 @@ def _scale(info: CameraInfo, size: tuple[int, int] | None) -> tuple[float, float
 
 
 def _exponential(generator: NDArray[np.float64]) -> NDArray[np.float64]:
-    """exp of a (3, 3) matrix: Taylor's series to the sixth power of an eighth of it, then three squarings."""
+    """exp of a (3, 3) matrix: Taylor's series to the fourth power of an eighth of it, then three squarings.
+
+    At half a radian that is off by 1e-7.
+    """
     part = generator * 0.125
-    total = np.eye(3)
-    for order in (6, 5, 4, 3, 2, 1):
-        total = np.eye(3) + part @ total / order
+    total = _IDENTITY + part * 0.25
+    for order in (3.0, 2.0, 1.0):
+        total = _IDENTITY + part.dot(total) / order
     for _ in range(3):
-        total = total @ total
+        total = total.dot(total)
     return total
 
 
@@ -118,7 +120,7 @@ def _project(directions: NDArray, intrinsics: NDArray, distortion: NDArray, fish
 def _generators(
     intrinsics: NDArray, distortion: NDArray, fisheye: bool, width: int, height: int
 ) -> NDArray[np.float64]:
-    """(3, 3, 3): for a turn about each axis, the generator of the closest homographies, in coordinates K^-1 u."""
+    """(3, 9): for a turn about each axis, the generator (3, 3) of the closest homographies, in coordinates K^-1 u."""
     # Directions over the image, by circles about the axis, as far as the lens sees further out with every circle.
     away, around = np.meshgrid(np.linspace(0.0, _WIDEST, 60)[1:], np.arange(24) * (np.pi / 12), indexing="ij")
     rays = np.stack([np.sin(away) * np.cos(around), np.sin(away) * np.sin(around), np.cos(away)], axis=-1)
@@ -147,4 +149,4 @@ def _generators(
         flow = (ahead - behind) / (2 * _SMALL) / focal
         wanted = np.concatenate([flow[:, 0] * weight, flow[:, 1] * weight])
         result[axis, :8] = np.linalg.lstsq(system, wanted, rcond=None)[0]
-    return result.reshape(3, 3, 3)
+    return result
