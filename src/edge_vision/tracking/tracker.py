@@ -183,10 +183,10 @@ class Tracker:
         Returns the rows of the confirmed tracks where they are known without another look.
         """
         parameters, record = self.parameters, self._record
-        if len(rows):
+        every = len(rows) == len(record)
+        if every or len(rows):
             self._correct(stamp, step, rows, boxes, scores, class_ids)
         state = record["state"]
-        every = len(rows) == len(record)
         known = not self._tentative  # then who is seen is confirmed, and who is not is lost
         if known and every:
             state.fill(CONFIRMED)
@@ -232,7 +232,7 @@ class Tracker:
         if not self._settled:
             record["hits"][rows] += 1
             record["evidence"][rows] += scores
-            self._settled = not self._tentative and int(record["hits"].min()) > matching.YOUNG_HITS
+            self._settled = not self._tentative and int(record["hits"].min(initial=99)) > matching.YOUNG_HITS
         if _needs_boxes(parameters):
             record["box"][rows] = boxes
         if parameters.direction:
