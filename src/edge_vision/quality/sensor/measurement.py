@@ -121,7 +121,7 @@ def evaluate(images: Images, options: SensorOptions, descriptor: Descriptor | No
     else:
         source = "descriptor"
     return SensorReport(
-        name=descriptor.path.name if descriptor else "",
+        name="/".join(descriptor.path.resolve().parts[-2:]) if descriptor else "",
         images=images,
         options=options,
         figures=figures,

@@ -38,7 +38,7 @@ LEAST_DARK_VARIANCE = 0.24
 _PLANCK, _LIGHT_SPEED = 6.62607015e-34, 299792458.0
 
 NO_PHOTONS = (
-    "no photon count: it needs a calibrated irradiance (--irradiance with --pixel-pitch-um and --wavelength-nm) or "
+    "no photon count: it needs a calibrated irradiance (--irradiance-uw-cm2 with --pixel-pitch-um, --wavelength-nm) or "
     "photons in the descriptor"
 )
 

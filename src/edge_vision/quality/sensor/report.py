@@ -188,6 +188,7 @@ thead th { color: #5f6b76; font-weight: 600; font-size: .85rem }
 .group th { padding-top: .8rem; border-bottom: 2px solid #d8dee4 }
 .number { text-align: right; font-variant-numeric: tabular-nums; white-space: nowrap }
 .note { color: #5f6b76; font-size: .85rem }
+td:first-child { white-space: nowrap }
 .unknown .number { color: #8a6d1f } .answer { white-space: nowrap; font-weight: 600 }
 .missed .answer { color: #b3261e } .met .answer { color: #2e7d4f } .unseen .answer { color: #5f6b76 }
 figure { margin: 1rem 0 } svg { max-width: 100%; height: auto }

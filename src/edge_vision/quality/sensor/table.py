@@ -43,10 +43,10 @@ _RANGE: tuple[_Spec, ...] = (
     ("saturation_photons", "saturation capacity", "μ_p.sat", "photons", "2.4"),
     ("ceiling_electrons", "end of the signal", "μ_e.end", "e⁻", "ours"),
     ("snr_max", "largest SNR", "SNR_max", "", "2.3"),
-    ("snr_max_db", "", "", "dB", "2.3"),
-    ("snr_max_bits", "", "", "bit", "2.3"),
+    ("snr_max_db", "largest SNR", "", "dB", "2.3"),
+    ("snr_max_bits", "largest SNR", "", "bit", "2.3"),
     ("dynamic_range", "dynamic range", "DR", "", "2.4"),
-    ("dynamic_range_db", "", "", "dB", "2.4"),
+    ("dynamic_range_db", "dynamic range", "", "dB", "2.4"),
     ("linearity_error_min", "linearity error, lowest", "LE_min", "%", "6.7"),
     ("linearity_error_max", "linearity error, highest", "LE_max", "%", "6.7"),
 )

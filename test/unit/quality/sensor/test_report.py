@@ -92,6 +92,7 @@ def test_plots_show_the_points(report: SensorReport, tmp_path: Path) -> None:
 
 
 def test_the_command(shared_data: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    pytest.importorskip("matplotlib")
     folder = str(shared_data / "sensor" / "set1_crop64")
     files = [str(tmp_path / name) for name in ("a.json", "a.md", "a.html")]
     options = ["--json", files[0], "--markdown", files[1], "--html", files[2], "--sensor-width-mm", "0.3584"]
