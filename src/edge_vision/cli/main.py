@@ -19,6 +19,7 @@ COMMANDS = {
     "verify": "prove that every variant and backend of a model finds what fp32 ONNX Runtime finds",
     "convert": "make the files that other backends read: OpenVINO, TFLite, ncnn, TVM, TensorRT",
     "backends": "which inference backends are here, and what would make the others available",
+    "quality": "how good pictures are, by themselves and against a reference: table, CSV, JSON, a page with plots",
     "sensor": "measure a camera by EMVA 1288: gain, noise, quantum efficiency, dynamic range, nonuniformity",
     "parameters": "every node's topics and parameters, as a table",
 }
