@@ -6,13 +6,19 @@ import base64
 import csv
 import json
 import math
+import os
 import re
+import signal
+import subprocess
+import sys
 import xml.etree.ElementTree as ET
+from pathlib import Path
 
 import cv2
 import numpy as np
 import pytest
 
+import edge_vision
 from edge_vision.cli import quality_pictures
 from edge_vision.cli.main import main
 from edge_vision.quality.errors import QualityError
@@ -228,3 +234,26 @@ def test_help_names_every_option(capsys):
 def test_json_alone_goes_to_standard_output(folders, capsys):
     assert main(["quality", str(folders[0]), "--json", "-"]) == 0
     assert json.loads(capsys.readouterr().out)["measured"] == 4
+
+
+def test_the_twin_is_measured_for_as_long_as_asked(tmp_path):
+    code, found = written(tmp_path, "sim://conveyor?width=320&height=240", "--frames", 3, "--every", 2)
+    assert code == 0
+    assert [picture["index"] for picture in found["pictures"]] == [0, 2, 4]
+
+
+def test_an_interrupt_ends_the_measuring_and_keeps_what_there_is(tmp_path):
+    target = tmp_path / "figures.json"
+    code = "import sys; from edge_vision.cli.main import main; sys.exit(main(sys.argv[1:]))"
+    command = [sys.executable, "-c", code, "quality", "sim://conveyor?width=160&height=120", "--json", str(target)]
+    paths = os.pathsep.join(filter(None, [str(Path(edge_vision.__path__[0]).parent), os.environ.get("PYTHONPATH")]))
+    with subprocess.Popen(command, stderr=subprocess.PIPE, env=os.environ | {"PYTHONPATH": paths}) as child:
+        told = b""
+        while not re.search(rb"[1-9]\d*picture", told):  # tqdm's line, once it has counted
+            more = os.read(child.stderr.fileno(), 4096)
+            assert more, told
+            told += more
+        child.send_signal(signal.SIGINT)
+        child.communicate(timeout=60)
+    assert child.returncode == 130
+    assert len(json.loads(target.read_text())["pictures"]) >= 1
