@@ -140,11 +140,14 @@ def read_images(
     """Statistics of a descriptor's images."""
     options = options or SensorOptions()
     bright, dark, series = _sorted_sets(descriptor)
-    with ThreadPoolExecutor(max_workers=min(4, os.cpu_count() or 1)) as pool:
+    pool = ThreadPoolExecutor(max_workers=min(4, os.cpu_count() or 1))
+    try:
         reader = _Reader(descriptor, options, pool, progress)
         reader.look_at(bright[0])
         pairs = reader.pairs([*bright, *dark])
         stacks = {is_dark: reader.stack(one) for is_dark, one in series.items()}
+    finally:
+        pool.shutdown(cancel_futures=True)  # after an error or Ctrl-C the rest need not be read
     lit, unlit = pairs[: len(bright)], pairs[len(bright) :]
     return Images(
         bits=reader.bits,

@@ -1,7 +1,8 @@
 """What EMVA 1288 asks of a measurement, and whether these images show that it was done.
 
-Section numbers are those of release 4.0 Linear. Much of the protocol cannot be seen in images (light, temperature,
-geometry): such clauses are neither met nor missed, and their words say who must know.
+Section numbers are meant to be those of release 4.0 Linear (written down without the document at hand). Much of the
+protocol cannot be seen in images (light, temperature, geometry): such clauses are neither met nor missed, and their
+words say who must know.
 """
 
 from __future__ import annotations

@@ -7,7 +7,7 @@ from pathlib import Path
 import cv2
 import numpy as np
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from edge_vision.quality.sensor import (
@@ -94,6 +94,7 @@ def test_errors_name_the_line(text: str, line: int, message: str) -> None:
     assert f"set.txt, line {line}: " in str(caught.value)
 
 
+@settings(deadline=None)
 @given(st.text(max_size=200))
 def test_any_text_is_read_or_refused(text: str) -> None:
     try:
@@ -106,6 +107,7 @@ def test_any_text_is_read_or_refused(text: str) -> None:
 numbers = st.floats(0, 1e12, allow_nan=False).map(lambda x: float(f"{x:.10g}"))
 
 
+@settings(deadline=None)
 @given(st.lists(st.tuples(numbers, st.one_of(st.none(), numbers.filter(bool))), max_size=6, unique_by=lambda p: p[0]))
 def test_what_is_written_is_read_back(points: list) -> None:
     import tempfile

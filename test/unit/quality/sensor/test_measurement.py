@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 
 import cv2
@@ -70,6 +71,24 @@ def test_colour_images_are_measured_with_a_missed_clause(tmp_path: Path) -> None
         image = cv2.imread(str(path), cv2.IMREAD_UNCHANGED)[..., 1]
         cv2.imwrite(str(path), np.dstack([image] * 3))
     assert measure(read_folder(tmp_path)).images.colour == ""
+
+
+def test_light_may_vary_instead_of_the_exposure(tmp_path: Path) -> None:
+    lines = ["n 12 48 40"]
+    end = (4095 - TWIN.sensor.black_level) / TWIN.sensor.K
+    for step in range(13):
+        light = step / 12 * 1.2 * end / TWIN.sensor.electrons_at_white
+        scene = FlatField(replace(TWIN, light=light, seed=step))
+        lines.append(f"b 2000000 {light * TWIN.sensor.electrons_at_white / 0.5}" if step else "d 2000000")
+        for n in range(2):
+            cv2.imwrite(str(tmp_path / f"{step}_{n}.png"), scene.image(n))
+            lines.append(f"i {step}_{n}.png")
+    report = measure(open_measurement(descriptor(tmp_path, "\n".join(lines))))
+    assert report.figures.quantum_efficiency == pytest.approx(0.5, rel=0.1)
+    assert report.figures.dark_noise_electrons == pytest.approx(8, rel=0.1)
+    assert report.figures.dark_current_mean is report.nonuniformity is None
+    assert "three or more" in report.unknown["dark_current_mean"]
+    assert "series" in report.unknown["nonuniformity"]
 
 
 def rewrite(folder: Path, image: np.ndarray, pattern: str) -> None:

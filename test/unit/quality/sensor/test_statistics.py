@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from edge_vision.quality.sensor import (
@@ -19,6 +19,7 @@ from edge_vision.quality.sensor import (
 from edge_vision.quality.sensor.spatial import spatial_variance
 
 
+@settings(deadline=None)
 @given(seed=st.integers(0, 10_000), wide=st.booleans(), height=st.integers(1, 20), width=st.integers(1, 20))
 def test_pair(seed: int, wide: bool, height: int, width: int) -> None:
     most = 65535 if wide else 255
@@ -37,6 +38,7 @@ def test_light_that_changed_between_two_frames_is_no_noise() -> None:
     assert pair_statistics(a, b + 10).variance == pytest.approx(pair_statistics(a, b).variance, rel=0.01)
 
 
+@settings(deadline=None)
 @given(seed=st.integers(0, 1000), count=st.integers(2, 9))
 def test_stack(seed: int, count: int) -> None:
     frames = np.random.default_rng(seed).integers(0, 4096, (count, 6, 5)).astype(np.uint16)
