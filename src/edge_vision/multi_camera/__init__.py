@@ -4,6 +4,7 @@ from edge_vision.multi_camera.geometry import GroundPlane
 from edge_vision.multi_camera.joining import GlobalTracks, MultiCamera
 from edge_vision.multi_camera.parameters import JoinParameters
 from edge_vision.multi_camera.rig import Rig, RigCamera, RigError, parse_rig, read_rig
+from edge_vision.multi_camera.views import footprint
 
 __all__ = [
     "GlobalTracks",
@@ -13,6 +14,7 @@ __all__ = [
     "Rig",
     "RigCamera",
     "RigError",
+    "footprint",
     "parse_rig",
     "read_rig",
 ]

@@ -7,14 +7,18 @@ import time
 from dataclasses import dataclass, fields, replace
 from functools import partial
 
-from edge_vision.datatypes import NS_PER_S, Tracks
-from edge_vision.multi_camera import GlobalTracks, JoinParameters, MultiCamera, Rig, RigError, read_rig
+from numpy.typing import NDArray
+
+from edge_vision.datatypes import NS_PER_S, Frame, Tracks, TrackState
+from edge_vision.drawing.ground import GroundView
+from edge_vision.multi_camera import GlobalTracks, JoinParameters, MultiCamera, Rig, RigError, footprint, read_rig
 from edge_vision.ros import adapters
-from edge_vision.ros.multi_camera_adapters import GROUND_OBJECTS, markers_adapter, with_global_ids
+from edge_vision.ros.multi_camera_adapters import GROUND_OBJECTS, markers_adapter, name_of, with_global_ids
 from edge_vision.ros.node import Unusable, VisionNode
 from edge_vision.ros.parameters import NodeParameters, parameter
 
 _SILENT_AFTER_S = 3.0
+_VIEWS_A_S = 10  # pictures of the plane per second of header time: for people
 _TOPIC = re.compile(r"/?[A-Za-z_]\w*(/[A-Za-z_]\w*)*")
 _THE_RIGS = "-1: the rig file's."
 
@@ -51,7 +55,7 @@ _ASSOCIATION = ("alignment", "gate", "keep_gate", "agility", "lost_after")
 
 
 class MultiCameraNode(VisionNode[MultiCameraParameters]):
-    """<camera>/tracks/state of every camera of the rig -> objects, objects/markers, <camera>/tracks/global."""
+    """<camera>/tracks/state of the cameras -> objects, objects/markers, objects/view, <camera>/tracks/global."""
 
     parameters_type = MultiCameraParameters
 
@@ -63,12 +67,15 @@ class MultiCameraNode(VisionNode[MultiCameraParameters]):
         self._next_rig: Rig | None = None
         self._newest: GlobalTracks | None = None
         self._published: int | None = None
+        self._viewed: int | None = None
+        self._plan: GroundView | None = None
         self._heard = dict.fromkeys(topics, 0.0)
         self._silent: tuple[str, ...] = ()
         self.objects = self.publisher(GlobalTracks, "objects", adapter=GROUND_OBJECTS)
         self.markers = self.publisher(
             GlobalTracks, "objects/markers", adapter=markers_adapter(p.marker_size), counted=False
         )
+        self.view = self.publisher(Frame, "objects/view", counted=False)
         self.tracks = {}
         for camera, topic in topics.items():
             self.tracks[camera] = self.publisher(Tracks, f"{topic.removesuffix('/state')}/global", counted=False)
@@ -89,20 +96,30 @@ class MultiCameraNode(VisionNode[MultiCameraParameters]):
         if (rig := self._next_rig) is not None:
             self._next_rig = None
             self._joiner.adopt(rig)
+            self._plan = None
         with self._join:
             objects = replace(self._joiner.update(camera, tracks), frame_id=self.parameters.frame_id)
         with self._publish:
             self.tracks[camera].publish(with_global_ids(tracks, objects.of(camera)))
-            if self._due(objects.stamp):
+            if _due(self._published, objects.stamp, self.parameters.rate):
                 self._published = objects.stamp
                 self.objects.publish(objects)
                 self.markers.publish(objects)
+        if self.view.has_subscribers and _due(self._viewed, objects.stamp, _VIEWS_A_S):
+            self._viewed = objects.stamp
+            with self.stage("draw"):
+                image = self._draw(objects)
+            self.view.publish(Frame(image, objects.stamp, objects.frame_id))
         self._newest = objects
         self._total.add(max(0, self.now_ns() - tracks.stamp))
 
-    def _due(self, stamp: int) -> bool:
-        rate, last = self.parameters.rate, self._published
-        return rate <= 0 or last is None or not last <= stamp < last + NS_PER_S / rate
+    def _draw(self, objects: GlobalTracks) -> NDArray:
+        if self._plan is None:
+            rig = self._joiner.rig
+            self._plan = GroundView({camera.name: footprint(camera, rig.parameters) for camera in rig.cameras})
+        names = [name_of(class_id, objects.labels) for class_id in objects.class_ids.tolist()]
+        lost = (objects.states == TrackState.LOST).tolist()
+        return self._plan.draw(objects.ids.tolist(), names, objects.positions, objects.velocities, lost)
 
     def reconfigure(self, new: MultiCameraParameters) -> None:
         """The rig may change live where its cameras stay; taken over with the next tracks."""
@@ -146,6 +163,11 @@ class MultiCameraNode(VisionNode[MultiCameraParameters]):
             "unused tracks": str(joiner.unused),
             "repeated stamps": str(joiner.repeated),
         }
+
+
+def _due(last: int | None, stamp: int, rate: float) -> bool:
+    """Whether ``rate`` per second (0: no limit) allows one at this stamp; always where time was turned back."""
+    return rate <= 0 or last is None or not last <= stamp < last + NS_PER_S / rate
 
 
 def _rig(p: MultiCameraParameters) -> Rig:

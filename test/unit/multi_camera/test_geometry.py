@@ -9,7 +9,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from edge_vision.datatypes import CameraInfo
-from edge_vision.multi_camera import GroundPlane
+from edge_vision.multi_camera import GroundPlane, JoinParameters, RigCamera, footprint
 from edge_vision.multi_camera.rig import quaternion_matrix, rpy_matrix
 
 K = np.array([[600.0, 0, 322.5], [0, 610.0, 236.0], [0, 0, 1]])
@@ -136,3 +136,16 @@ def test_quaternions_are_turns_about_an_axis(axis: tuple[float, float, float], a
     unit = np.array(axis) / np.linalg.norm(axis)
     quaternion = 2.5 * np.append(np.sin(angle / 2) * unit, np.cos(angle / 2))
     np.testing.assert_allclose(quaternion_matrix(quaternion), cv2.Rodrigues(angle * unit)[0], atol=1e-12)
+
+
+def test_a_footprint_ends_where_positions_get_too_vague() -> None:
+    down = np.array([[1.0, 0, 0], [0, -np.sin(0.3), np.cos(0.3)], [0, -np.cos(0.3), -np.sin(0.3)]])  # 17 degrees down
+    info = CameraInfo(640, 480, np.array([[500.0, 0, 319.5], [0, 500.0, 239.5], [0, 0, 1]]))
+    camera = RigCamera("door", GroundPlane.from_pose(info, np.array([0, 0, 3.0]), down))
+    near, far = (footprint(camera, JoinParameters(max_deviation=limit)) for limit in (0.5, 2.0))
+    assert np.isfinite(far).all(), "the horizon is in the image, and not in the polygon"
+    lower_edge = camera.plane.to_plane(np.array([[320.0, 480.0]]))[0, 1]
+    assert near[:, 1].min() == pytest.approx(lower_edge, abs=0.05)
+    assert lower_edge < near[:, 1].max() < far[:, 1].max() < 60.0
+    assert np.abs(far[:, 0].sum()) < 1.0, "as much to the left as to the right"
+    assert len(footprint(camera, JoinParameters(max_deviation=0.001))) == 0
