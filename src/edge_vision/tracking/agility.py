@@ -38,12 +38,15 @@ class AdaptiveNoise:
         self._turn = (self._turn + 1) % EVERY
         if self._turn or self.least >= 1.0:
             return
-        part = state[rows]
-        known = part[:, motion.VAR_VELOCITY] < 0.7 * self.full.initial_velocity**2  # those seen once tell nothing
-        off = centred[:, motion.CENTRE] - part[:, motion.CENTRE]
-        expected = (part[:, motion.VAR_POSITION] + self.noise.measurement**2) * motion.size_squared(part)
-        above = (off * off).sum(axis=1) > 2.0 * self._median * expected
-        balance = 2 * int(np.count_nonzero(above & known)) - int(np.count_nonzero(known))
+        columns = state.T
+        part = columns[:, rows] if isinstance(rows, slice) else columns.take(rows, 1)
+        known = part[motion.VAR_VELOCITY] < 0.7 * self.full.initial_velocity**2  # those seen once tell nothing
+        off = centred.T[motion.CENTRE] - part[motion.CENTRE]
+        off *= off
+        expected = (part[motion.VAR_POSITION] + self.noise.measurement**2) * part[2] * part[3]
+        above = off[0] + off[1] > 2.0 * self._median * expected
+        above &= known
+        balance = 2 * int(np.count_nonzero(above)) - int(np.count_nonzero(known))
         self._median = min(max(self._median * float(np.exp(RATE * max(-25, min(25, balance)))), 1e-4), 1.0)
         part_needed = min(1.0, max(self.least, float(np.sqrt(self._median / LIVELY))))
         self.noise = replace(self.full, agility=self.full.agility * part_needed)

@@ -80,7 +80,7 @@ def _by_class(parameters: TrackerParameters, candidates: Candidates, tracks: NDA
     if parameters.class_agnostic and not parameters.class_change:
         return candidates
     rows, columns, worth = candidates
-    other = tracks.take(rows) != class_ids.take(columns)
+    other = tracks[rows] != class_ids.take(columns)
     if np.count_nonzero(other):
         worth[other] *= 1.0 - parameters.class_change if parameters.class_agnostic else 0.0
     return candidates
@@ -129,7 +129,7 @@ def _at_once(
     similarity = _weighted(parameters, record, candidates, boxes, scores)
     if similarity is overlaps:
         similarity = overlaps.copy()
-    life = record["state"].take(rows)
+    life = record["state"][rows]
     weak = (~strong.take(columns)).nonzero()[0]
     if len(weak):
         factor = np.float32(parameters.match_gate / max(parameters.low_gate, 1e-6))

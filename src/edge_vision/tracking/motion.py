@@ -45,7 +45,7 @@ _IDENTITY = np.eye(COLUMNS)
 _POSITION_BY_VELOCITY = slice(
     4 * COLUMNS, 8 * COLUMNS, COLUMNS + 1
 )  # of the flat matrix: (4, 0), (5, 1), (6, 2), (7, 3)
-_TO_CENTRE = np.array([[0.5, 0, -1, 0], [0, 0.5, 0, -1], [0.5, 0, 1, 0], [0, 0.5, 0, 1]])
+_TO_CENTRE = np.array([[0.5, 0, 0.5, 0], [0, 0.5, 0, 0.5], [-1, 0, 1, 0], [0, -1, 0, 1]])
 _TO_CORNERS = np.array([[1.0, 0, 1, 0], [0, 1, 0, 1], [-0.5, 0, 0.5, 0], [0, -0.5, 0, 0.5]])
 
 
@@ -73,8 +73,8 @@ class MotionNoise:
 
 
 def to_centre(boxes: NDArray) -> NDArray[np.float64]:
-    """(N, 4) xyxy -> (N, 4) float64 centre x, centre y, width, height."""
-    return boxes @ _TO_CENTRE
+    """(N, 4) xyxy -> (N, 4) float64 centre x, centre y, width, height, stored by columns as a state is."""
+    return _TO_CENTRE.dot(boxes.T).T
 
 
 def to_corners(centred: NDArray) -> NDArray[np.float64]:
@@ -112,10 +112,14 @@ def join(first: State, second: State) -> State:
     return np.concatenate([first.T, second.T], axis=1).T
 
 
-@lru_cache(maxsize=16)
 def transition(dt: float, noise: MotionNoise) -> NDArray[np.float64]:
     """(12, 12), read-only: ``state @ transition`` is the state ``dt`` seconds later."""
-    agility, drift = noise.agility * noise.agility * dt, noise.drift * noise.drift * dt
+    return _transition(dt, noise.agility, noise.drift)
+
+
+@lru_cache(maxsize=16)
+def _transition(dt: float, agility: float, drift: float) -> NDArray[np.float64]:
+    agility, drift = agility * agility * dt, drift * drift * dt
     step = _IDENTITY.copy()
     step.reshape(-1)[_POSITION_BY_VELOCITY] = dt
     step[COVARIANCE, VAR_POSITION] = 2.0 * dt

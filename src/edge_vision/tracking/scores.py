@@ -10,6 +10,9 @@ ENOUGH = 100  # detections, before the scores are trusted
 EVERY = 200  # detections, after which the border is looked for again
 KEPT = 0.9  # of the old counts then: a memory of some 2,000 detections
 
+_EDGES = np.arange(BINS + 1)
+_ABOVE, _BELOW = np.minimum(_EDGES + 2, BINS), np.maximum(_EDGES - 2, 0)  # +-0.05 of each border between bins
+
 
 class ScoreBorder:
     """Finds the valley between the scores of what is real and the scores of what is not.
@@ -36,16 +39,15 @@ class ScoreBorder:
             self._learn()
 
     def _learn(self) -> None:
-        new = np.clip(np.concatenate(self._waiting) * BINS, 0, BINS - 1).astype(np.intp)
+        bins = np.minimum(np.maximum(np.concatenate(self._waiting) * BINS, 0), BINS - 1)  # np.clip takes far longer
         self._counts *= KEPT
-        self._counts += np.bincount(new, minlength=BINS)
+        self._counts += np.bincount(bins.astype(np.intp), minlength=BINS)
         self._waiting, self._fresh = [], 0
-        # Counts within +-0.05 of each border between bins, the highest of equally empty places.
-        total = np.concatenate([[0.0], np.cumsum(self._counts)])
-        edges = np.arange(BINS + 1)
-        near = total[np.minimum(edges + 2, BINS)] - total[np.maximum(edges - 2, 0)]
-        allowed = np.abs(edges / BINS - self.start) <= self.reach + 1e-9
-        if allowed.any():
-            candidates = edges[allowed]
+        # Counts near each border between bins, the highest of equally empty places.
+        total = np.zeros(BINS + 1)
+        np.cumsum(self._counts, out=total[1:])
+        near = total[_ABOVE] - total[_BELOW]
+        allowed = (np.abs(_EDGES / BINS - self.start) <= self.reach + 1e-9).nonzero()[0]
+        if len(allowed):
             lowest = near[allowed]
-            self.value = float(candidates[len(lowest) - 1 - int(np.argmin(lowest[::-1]))]) / BINS
+            self.value = float(allowed[len(lowest) - 1 - int(lowest[::-1].argmin())]) / BINS

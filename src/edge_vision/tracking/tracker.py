@@ -191,24 +191,25 @@ class Tracker:
         if known and every:
             state.fill(CONFIRMED)
             return rows
-        hit = np.zeros(len(record), bool)
-        hit[rows] = True
         dead = None
         if known:
             state.fill(LOST)
             state[rows] = CONFIRMED
-            missed = (~hit).nonzero()[0]
+            missed = (state == LOST).nonzero()[0]
         else:
+            hit = np.zeros(len(record), bool)
+            hit[rows] = True
             missed, dead = self._judge(stamp, hit)
             if every:
                 return None
         # A box that keeps growing or shrinking unseen would swallow the image or vanish.
-        self._motion[missed, motion.SIZE_VELOCITY] = 0.0
+        self._motion.T[motion.SIZE_VELOCITY, missed] = 0.0
         if parameters.duplicate_iou < 1.0:
             doubled = self._duplicates()
             dead = doubled if dead is None else dead | doubled
         if step == 0:  # a source without stamps must not keep what is gone for ever
-            record["stalled"] += ~hit
+            record["stalled"] += 1
+            record["stalled"][rows] -= 1
             stalled = record["stalled"] > MAX_STALLED
             dead = stalled if dead is None else dead | stalled
         if dead is not None and np.count_nonzero(dead):
@@ -226,7 +227,7 @@ class Tracker:
             self._noise.learn(self._motion, rows, centred)
         motion.correct(self._motion, rows, centred, parameters.noise)
         if parameters.observed_gate < 1.0:
-            self._renew(rows, step, stamp - record["seen"].take(rows), centred)
+            self._renew(rows, step, stamp - record["seen"][rows], centred)
         record["seen"][rows] = stamp
         record["score"][rows] = scores
         if not self._settled:
@@ -355,7 +356,7 @@ class Tracker:
             scores=record["score"][rows],
             class_ids=record["class_id"][rows],
             ids=record["id"][rows],
-            velocities=moving[:, motion.CENTRE_VELOCITY].astype(np.float32),
+            velocities=moving[:, motion.CENTRE_VELOCITY].astype(np.float32, "C"),
             ages=((detections.stamp - record["born"][rows]) / NS_PER_S).astype(np.float32),
             states=record["state"][rows],
             labels=self._labels,
