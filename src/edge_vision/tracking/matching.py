@@ -10,6 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from edge_vision.tracking import motion
+from edge_vision.tracking.appearance import View
 from edge_vision.tracking.association import (
     Candidates,
     choose,
@@ -36,16 +37,19 @@ def match(
     scores: NDArray,
     class_ids: NDArray,
     high_score: float,
+    view: View | None = None,
 ) -> tuple[NDArray[np.intp], NDArray[np.intp]]:
     """Rows of tracks (K,), ascending, and the columns (K,) of the detections that continue them.
 
     record and state: of M tracks, predicted to the time of the detections; boxes (N, 4), scores and class_ids (N,);
-    high_score: what is strong.
+    high_score: what is strong; view: what the looks of both say.
     """
     shape = len(record), len(boxes)
     if not shape[1]:
         return np.zeros(0, np.intp), np.zeros(0, np.intp)
     candidates = _by_class(parameters, _overlap(state, boxes), record["class_id"], class_ids)
+    if view is not None:
+        candidates = view.fuse(candidates)
     strong = scores >= high_score
     if not parameters.cascade:
         weighted = _at_once(parameters, record, candidates, boxes, scores, strong)

@@ -43,6 +43,12 @@ class TrackerParameters:
         wins, and a poor fit of the wrong class is none (with class_agnostic);
     class_memory: the most votes (sum of scores) that a track's class can save up against another.
 
+    Appearance (where the tracker is given features, `appearance`):
+    appearance_weight: how much the look counts: an overlap counts up to half of this more or less by it; 0: nothing;
+    appearance_gate: how sure it must be, 0..1, that a track which was lost, or has ended, is found again by its look
+        alone; 1: never;
+    remembered_for: a track that has ended can come back so by its look until it was unseen for longer.
+
     Motion:
     noise: of the Kalman filter, relative to the size of the box (`motion.MotionNoise`);
     least_agility: the noise's agility follows the scene down to this fraction of it (`agility`); 1: it stays.
@@ -94,6 +100,9 @@ class TrackerParameters:
     publish_tentative: bool = False
     publish_lost: bool = False
     least_agility: float = 1.0
+    appearance_weight: float = 0.9
+    appearance_gate: float = 0.93
+    remembered_for: float = 10.0
     noise: MotionNoise = field(default_factory=MotionNoise)
 
     def __post_init__(self) -> None:
@@ -109,6 +118,8 @@ class TrackerParameters:
             "score_margin",
             "score_reach",
             "least_agility",
+            "appearance_weight",
+            "appearance_gate",
             "duplicate_iou",
         ):
             value = getattr(self, name)
@@ -128,6 +139,7 @@ class TrackerParameters:
             "tentative_lost_after",
             "lost_after",
             "restart_after",
+            "remembered_for",
         )
         for name in names:
             value = getattr(self, name)

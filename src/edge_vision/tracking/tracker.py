@@ -16,6 +16,7 @@ from edge_vision.datatypes import NS_PER_S, Detections, Labels, Tracks
 from edge_vision.tracking import matching, motion
 from edge_vision.tracking import record as records
 from edge_vision.tracking.agility import AdaptiveNoise
+from edge_vision.tracking.appearance import Appearance, as_features
 from edge_vision.tracking.association import load_solver, touching
 from edge_vision.tracking.parameters import TrackerParameters, preset
 from edge_vision.tracking.record import CONFIRMED, LOST, TENTATIVE
@@ -44,6 +45,7 @@ class Tracker:
         self._border = ScoreBorder(self.parameters.high_score, self.parameters.score_reach)
         self._noise = AdaptiveNoise(self.parameters.noise, self.parameters.least_agility)
         self._starts, self._survivors = 5.0, 3.0  # before anything is seen: three of five are real
+        self._appearance = Appearance()
         self._forget()
         load_solver()
 
@@ -58,6 +60,7 @@ class Tracker:
         self._stamp = None
 
     def _forget(self) -> None:
+        self._appearance.forget()
         self._record = np.zeros(0, records.RECORD)
         self._motion = np.zeros((0, motion.COLUMNS))
         self._reported: tuple[NDArray, NDArray] = self._motion, np.zeros(0, np.intp)  # state, and rows of it
@@ -66,12 +69,14 @@ class Tracker:
         self._settled = True  # none is tentative or young: nobody asks for hits and evidence any more
         self._oldest = 0  # no track was seen last before this stamp
 
-    def update(self, detections: Detections, warp: NDArray | None = None) -> Tracks:
+    def update(self, detections: Detections, warp: NDArray | None = None, features: NDArray | None = None) -> Tracks:
         """The tracks after one more frame. Call it for every frame, also with no detections.
 
         warp: how the image moved because the camera did, since the frame of the last call: 2 x 3 (affine) or 3 x 3
         (homography), mapping source pixels of that frame to this one's; None: not at all (`camera_motion` makes them
         from a rotation or from the images). ValueError where it is neither or not finite.
+
+        features: what the detections look like, (N, D) rows of unit length, NaN where not known (`appearance`).
 
         A stamp equal to the last one means no time has passed; an earlier one, or one more than ``restart_after``
         seconds later, starts anew with fresh ids (a bag that loops, a camera that was away).
@@ -86,6 +91,9 @@ class Tracker:
         self._stamp = stamp
         self._labels = detections.labels or self._labels
         boxes, scores, class_ids = self._accept(detections)
+        if features is not None:
+            features = as_features(features, len(detections))
+            features = features if len(boxes) == len(features) else features[self._accepted]
         if parameters.score_reach and len(scores):
             self._border.add(scores)
         high_score = self._border.value
@@ -103,7 +111,14 @@ class Tracker:
         self._motion = motion.predict(self._motion, step / NS_PER_S, self._noise.noise)
         if homography is not None:
             self._warp(homography)
-        rows, columns = matching.match(parameters, self._record, self._motion, boxes, scores, class_ids, high_score)
+        looks = self._appearance
+        view = None if features is None else looks.look(parameters, self._record, stamp, boxes, features)
+        pairs = matching.match(parameters, self._record, self._motion, boxes, scores, class_ids, high_score, view)
+        if view is not None:
+            (self._record, self._motion), pairs = looks.recognise(
+                view, parameters, (self._record, self._motion), (boxes, scores, class_ids), high_score, pairs
+            )
+        rows, columns = pairs
         born = columns[:0]
         if len(columns) < len(boxes):
             free = scores >= new_score
@@ -136,7 +151,7 @@ class Tracker:
         sound = (np.abs(boxes) <= MAX_COORDINATE).all(axis=1) & (boxes[:, 2:] > boxes[:, :2]).all(axis=1)
         sound &= np.isfinite(scores)
         self.rejected += len(boxes) - int(np.count_nonzero(sound))
-        keep = sound & (scores >= low)
+        keep = self._accepted = sound & (scores >= low)
         return boxes[keep], scores[keep], class_ids[keep]
 
     def _adapt(self) -> None:
