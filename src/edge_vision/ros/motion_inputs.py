@@ -22,6 +22,7 @@ if TYPE_CHECKING:
 WAYS = ("auto", "off", "imu", "odometry", "tf", "flow")
 TOPICS = {"imu": "imu", "odometry": "odom", "tf": "/tf", "flow": "image_raw"}
 _AUTOMATIC = ("imu", "odometry")  # what is taken by itself where somebody publishes it, the best first
+_NOBODY = "off: nobody publishes imu or odom"
 _NO_TF = (
     "the messages of tf2_msgs are not installed here (apt: ros-$ROS_DISTRO-tf2-msgs; ROS from PyPI has no such "
     "package, so build it in a workspace)"
@@ -58,7 +59,7 @@ class CameraMotion:
         self._mount = parse_mount(parameters.camera_rotation)
         self.feed: EgoMotion | FlowFeed | None = None
         self.way = "off"
-        self._why = "off" if parameters.camera_motion == "off" else ""
+        self._why = "off" if parameters.camera_motion == "off" else _NOBODY
         self._info: CameraInfo | None = None
         self._size: tuple[int, int] | None = None
         self._peek: Subscription | None = None
@@ -227,7 +228,7 @@ class CameraMotion:
                 except Unusable as error:
                     self._why = f"off: {error}"
                 return
-        self._why = "off: nobody publishes imu or odom"
+        self._why = _NOBODY
 
     def _remedy(self) -> str:
         """Of what is missing most of late."""
@@ -262,7 +263,7 @@ class CameraMotion:
         """For the diagnostics."""
         feed = self.feed
         if feed is None:
-            return {"camera motion": self._why or "off"}
+            return {"camera motion": self._why}
         found = {
             "camera motion": self.way + (" (auto)" if self._parameters.camera_motion == "auto" else ""),
             "warps given": str(feed.given),
