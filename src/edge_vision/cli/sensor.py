@@ -19,14 +19,24 @@ DESCRIPTION = (
 )
 
 
+class _Formatter(argparse.ArgumentDefaultsHelpFormatter):
+    """Tells defaults where there are some."""
+
+    def _get_help_string(self, action: argparse.Action) -> str | None:
+        return action.help if action.default in (None, "") else super()._get_help_string(action)
+
+
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     ways = parser.add_subparsers(dest="way", required=True, metavar="measure|capture")
-    formatter = argparse.ArgumentDefaultsHelpFormatter
+    formatter = _Formatter
     measure = ways.add_parser("measure", help="evaluate images", description=_MEASURE, formatter_class=formatter)
     measure.add_argument(
         "images", metavar="DESCRIPTOR|FOLDER", help="EMVA 1288 descriptor file, a folder with one, or well-named images"
     )
     _add_sensor(measure)
+    measure.add_argument(
+        "--sensor-width-mm", type=float, metavar="MM", help="instead of the pixel pitch: of all columns"
+    )
     measure.add_argument("--bits", type=int, help="of the values, where the descriptor does not say")
     measure.add_argument(
         "--channel", choices=("auto", "blue", "green", "red"), default="auto", help="of colour images; auto: green"
@@ -35,7 +45,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     taking = ways.add_parser(
         "capture", help="take the images, then evaluate them", description=_CAPTURE, formatter_class=formatter
     )
-    taking.add_argument("--output", required=True, metavar="DIR", help="new folder for images, descriptor and report")
+    taking.add_argument("--output", required=True, metavar="DIR", help="new folder for images and descriptor")
     taking.add_argument("--camera", default="/camera", metavar="NODE", help="the running camera node")
     taking.add_argument("--topic", default="", help="its images (default: image_raw in the node's namespace)")
     taking.add_argument("--gain", type=float, help="of the camera while it is measured (default: as it is)")
@@ -58,7 +68,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     taking.add_argument("--cap-off", metavar="COMMAND", help="shell command that undoes it")
     _add_sensor(taking)
     _add_outputs(taking)
-    taking.set_defaults(bits=None, channel="auto")
+    taking.set_defaults(bits=None, channel="auto", sensor_width_mm=None)
 
 
 _CAPTURE = (
@@ -76,9 +86,6 @@ _MEASURE = (
 
 def _add_sensor(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--pixel-pitch-um", type=float, metavar="UM", help="of square pixels; for figures an area")
-    parser.add_argument(
-        "--sensor-width-mm", type=float, metavar="MM", help="instead of the pixel pitch: of all columns"
-    )
     parser.add_argument("--wavelength-nm", type=float, metavar="NM", help="of the light")
     parser.add_argument(
         "--irradiance-uw-cm2",
@@ -154,8 +161,6 @@ def _capture(args: argparse.Namespace) -> int:
     except ImportError as error:
         return _fail(f"no ROS environment ({error}): run scripts/setup.sh, then . scripts/env.sh", 1)
     try:
-        if args.sensor_width_mm is not None:
-            raise SensorDataError("--sensor-width-mm is of measure", "give --pixel-pitch-um")
         unit = args.exposure_unit_us * 1e-6
         longest = args.max_exposure_ms * 1e-3
         options = _options(args, None, {})
