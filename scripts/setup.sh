@@ -109,10 +109,12 @@ if [ ! -f install/.edge_vision_built ] || [ "$(cat install/.edge_vision_built)" 
     # shellcheck source=/dev/null
     . "$ros_prefix/setup.bash"
     command -v colcon >/dev/null || "$venv/bin/pip" install --quiet --disable-pip-version-check colcon-common-extensions
-    [ -d "$ros_prefix/share/vision_msgs" ] || packages=(vendor/vision_msgs build/source/edge_vision)
+    for name in vision_msgs tf2_msgs; do
+      [ -d "$ros_prefix/share/$name" ] || packages=("vendor/$name" "${packages[@]}")
+    done
   else
     export AMENT_PREFIX_PATH=$venv CMAKE_PREFIX_PATH=$venv ROS_DISTRO=jazzy ROS_VERSION=2 ROS_PYTHON_VERSION=3
-    packages=(vendor/vision_msgs build/source/edge_vision)
+    packages=(vendor/vision_msgs vendor/tf2_msgs build/source/edge_vision)
   fi
   set -u
   # CMake refuses include folders (.venv's NumPy) below the source folder, so it gets one with links to the real one.
