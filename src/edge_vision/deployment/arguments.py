@@ -117,6 +117,12 @@ ARGUMENTS: tuple[Argument, ...] = (
         "counters", "", "YAML file of lines and zones that tracks are counted at (docs/counting.md); empty: no counter."
     ),
     Argument("quality", "false", "Image quality figures. No node gives them yet: only false is accepted.", BOOLEAN),
+    Argument(
+        "enhance",
+        "false",
+        "Brightness, sharpness, noise and distortion of the images are seen to before inference (docs/enhance.md).",
+        BOOLEAN,
+    ),
     Argument("overlay", "true", "Draw results on the images, and rviz markers (only while somebody looks).", BOOLEAN),
     Argument("use_rviz", "false", "Also start rviz2.", BOOLEAN),
     Argument("rviz_config", "", "rviz2 configuration; empty: config/rviz/detect.rviz of this package."),

@@ -23,7 +23,7 @@ from edge_vision.inference.hardware import Hardware, detect_hardware
 from edge_vision.inference.profiles import load_profile, on_machine, profile_name
 from edge_vision.paths import share_directory
 
-NODES = ("camera", "inference", "tracking", "counter", "multi_camera", "overlay", "monitor", "recorder")
+NODES = ("camera", "enhance", "inference", "tracking", "counter", "multi_camera", "overlay", "monitor", "recorder")
 """What can be started, in the order in which data flows; each is also the name of its executable."""
 
 # Which node takes a launch argument as its parameter of the same name.
@@ -33,6 +33,7 @@ _NODE_OF = {"source": "camera", "camera_motion": "tracking"} | dict.fromkeys(
 # Topics of others by the argument that names them.
 _INPUTS = {"detections_topic": "detections", "imu_topic": "imu", "odometry_topic": "odom"}
 _COMPRESSED = "/compressed"
+_TAKE_ENHANCED = ("inference", "tracking", "counter", "overlay", "recorder")
 _TAKE_IMAGES = ("inference", "tracking", "overlay", "recorder")
 _RVIZ_TOPICS = ("image_raw", "overlay", "markers", "camera_info")
 _PROFILE_VARIABLES = ("FASTDDS_DEFAULT_PROFILES_FILE", "FASTRTPS_DEFAULT_PROFILES_FILE")
@@ -81,6 +82,11 @@ def plan(
             f"image_topic:={value['image_topic']}: the camera node publishes images uncompressed; "
             "leave /compressed away, or source:=none to take them from another node"
         )
+    if value["enhance"] == "true" and (foreign or compressed):
+        raise DeploymentError(
+            "enhance:=true: it takes uncompressed images and gives them to our inference; leave detections_topic and "
+            "/compressed away, or enhance:=false"
+        )
     nodes = _nodes(value, has_camera, extra_nodes)
     namespace = _absolute(value["namespace"])
     profile_note, kind = _hardware(value["hardware"], machine)
@@ -88,7 +94,10 @@ def plan(
         given["counters"] = str(_file("counters", value["counters"], "docs/counting.md"))
     given_parameters = _parameters(given, nodes, kind, compressed, parameters or {})
     inputs = ((topic, value[argument]) for argument, topic in _INPUTS.items())
-    remaps = _remaps(image_topic) + tuple((topic, other) for topic, other in inputs if other not in ("", topic))
+    enhanced = _enhanced_remaps() if "enhance" in nodes else ()
+    remaps = (
+        enhanced + _remaps(image_topic) + tuple((topic, other) for topic, other in inputs if other not in ("", topic))
+    )
     user_file = _user_file(value["params_file"])
 
     groups = {"pipeline": nodes} if value["composed"] == "true" else {node: (node,) for node in nodes}
@@ -220,6 +229,7 @@ def _nodes(value: Mapping[str, str], has_camera: bool, extra: Sequence[str]) -> 
     if foreign and not value["image_topic"]:
         wanted -= {"overlay"}  # nothing to draw on
     wanted |= {"counter"} if value["counters"] else set()
+    wanted |= {"enhance"} if value["enhance"] == "true" else set()
     return tuple(node for node in NODES if node in wanted)
 
 
@@ -238,6 +248,17 @@ def _remaps(image_topic: str) -> tuple[tuple[str, str], ...]:
     info = f"{parent}/camera_info" if parent or image_topic.startswith("/") else "camera_info"
     below = tuple((f"image_raw{suffix}", f"{image_topic}{suffix}") for suffix in ("", "/shared", _COMPRESSED))
     return below if info == "camera_info" else (*below, ("camera_info", info))
+
+
+def _enhanced_remaps() -> tuple[tuple[str, str], ...]:
+    """Enhanced images and their camera_info in place of the camera's, for all that look at results: boxes are in pixels of
+    the image that they were found in. These rules come first, and the first that fits a name wins."""
+    pairs = (
+        ("image_raw", "image_enhanced"),
+        ("image_raw/shared", "image_enhanced/shared"),
+        ("camera_info", "image_enhanced/camera_info"),
+    )
+    return tuple((f"{node}:{topic}", other) for node in _TAKE_ENHANCED for topic, other in pairs)
 
 
 def _absolute(namespace: str) -> str:
