@@ -3,14 +3,26 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING
+
+import numpy as np
+from numpy.typing import NDArray
 
 from edge_vision.datatypes import Detections, LabelInfo, Tracks
+from edge_vision.inference.backends import BACKENDS
 from edge_vision.ros import adapters, qos
 from edge_vision.ros.motion_inputs import WAYS, CameraMotion
 from edge_vision.ros.node import VisionNode
 from edge_vision.ros.parameters import NodeParameters, parameter
 from edge_vision.tracking import PRESETS, Tracker
 from edge_vision.tracking.attitude import Missing
+
+if TYPE_CHECKING:
+    from edge_vision.ros.appearance_inputs import AppearanceInputs
+
+
+# Parameters of the tracker, -1 for the preset's.
+_OVERRIDES = ("high_score", "low_score", "new_score", "lost_after", "appearance_weight", "remembered_for")
 
 
 @dataclass(frozen=True)
@@ -54,6 +66,30 @@ class TrackingParameters(NodeParameters):
         0.0, "Seconds added to an image's stamp to have the motion sensor's time.", range=(-1.0, 1.0)
     )
     rectified: bool = parameter(False, "Detections are of rectified images (image_rect): P counts.", read_only=True)
+    appearance_model: str = parameter(
+        "",
+        "Re-identification bundle (docs/appearance.md), or .onnx file: objects are told apart by their looks, too, on "
+        "image_raw; empty: off.",
+        read_only=True,
+    )
+    appearance_backend: str = parameter(
+        "auto", "Backend of appearance_model, as of the inference node.", choices=("auto", *BACKENDS), read_only=True
+    )
+    appearance_crops: int = parameter(8, "Most crops embedded a frame.", range=(1, 256), read_only=True)
+    appearance_every: int = parameter(
+        5,
+        "Frames after which a track is looked at again of which its box leaves no doubt.",
+        range=(1, 1000),
+        read_only=True,
+    )
+    appearance_weight: float = parameter(
+        -1.0, "How much looks count beside overlap, 0 not at all, -1 for the preset's.", range=(-1.0, 1.0)
+    )
+    remembered_for: float = parameter(
+        -1.0,
+        "Seconds for which a track that has ended is found again by its looks, -1 for the preset's.",
+        range=(-1.0, 3600.0),
+    )
     image_transport: str = parameter("raw", "As of the inference node.", choices=("raw", "compressed"), read_only=True)
 
 
@@ -69,8 +105,10 @@ class TrackingNode(VisionNode[TrackingParameters]):
         self._tracks = Tracks()
         self.tracks = self.publisher(Tracks, "tracks")
         self.states = self.publisher(Tracks, "tracks/state", adapter=adapters.TRACK_ARRAY, counted=False)
-        # Flow takes too long for the inference node's thread to do it.
-        self.subscription(Detections, "detections", self.update, direct=p.camera_motion != "flow")
+        self.looks = self._looks() if p.appearance_model else None
+        # Flow and looks take too long for the inference node's thread to do them.
+        take, short = (self.looks.pairs.add_detections, False) if self.looks else (self.update, True)
+        self.subscription(Detections, "detections", take, direct=short and p.camera_motion != "flow")
         self.subscription(LabelInfo, "label_info", self.learn_labels, profile=qos.LATCHED, counted=False)
         self._track, self._publish, self._total = self.stage("track"), self.stage("publish"), self.stage("latency")
         self.motion = CameraMotion(self, p)
@@ -78,7 +116,17 @@ class TrackingNode(VisionNode[TrackingParameters]):
     def learn_labels(self, info: LabelInfo) -> None:
         self._labels = info.labels
 
-    def update(self, detections: Detections) -> None:
+    def _looks(self) -> AppearanceInputs:
+        from edge_vision.ros.appearance_inputs import AppearanceInputs
+
+        return AppearanceInputs(self, self.parameters, self.update)
+
+    def cleanup(self) -> None:
+        looks: AppearanceInputs | None = getattr(self, "looks", None)
+        if looks is not None:
+            looks.close()
+
+    def update(self, detections: Detections, features: NDArray[np.float32] | None = None) -> None:
         if not detections.labels and self._labels:
             detections = replace(detections, labels=self._labels)
         warp = None
@@ -89,7 +137,7 @@ class TrackingNode(VisionNode[TrackingParameters]):
                 self.tracker.reset()
             warp = None if isinstance(found, Missing) else found
         with self._track:
-            tracks = self.tracker.update(detections, warp)
+            tracks = self.tracker.update(detections, warp, features)
             told = tracks
             if self.states.has_subscribers:
                 told = replace(tracks, covariances=self.tracker.covariances())
@@ -97,6 +145,8 @@ class TrackingNode(VisionNode[TrackingParameters]):
             self.tracks.publish(tracks)
             self.states.publish(told)
         self._tracks = tracks
+        if self.looks is not None:
+            self.looks.tracks = tracks
         # From the camera's publish call where that was in this process, else from the header's time.
         age = self.bus.age_ns(tracks.stamp)
         self._total.add(max(0, self.now_ns() - tracks.stamp) if age is None else age)
@@ -115,11 +165,14 @@ class TrackingNode(VisionNode[TrackingParameters]):
         if not hasattr(self, "tracker"):
             return {}
         found = {"preset": self.parameters.preset, "boxes refused": str(self.tracker.rejected)}
+        looks: AppearanceInputs | None = getattr(self, "looks", None)
+        if looks is not None:
+            found |= looks.status()
         return found | self.motion.status() if hasattr(self, "motion") else found
 
 
 def _tracker(p: TrackingParameters) -> Tracker:
-    given = {name: getattr(p, name) for name in ("high_score", "low_score", "new_score", "lost_after")}
+    given = {name: getattr(p, name) for name in _OVERRIDES}
     overrides = {name: value for name, value in given.items() if value >= 0}
     return Tracker.from_preset(
         p.preset, publish_lost=p.publish_lost, publish_tentative=p.publish_tentative, **overrides
