@@ -197,9 +197,9 @@ class Counts:
 class Verdict:
     """What one cause of a bad picture looks like in one frame.
 
-    cause: one of `edge_vision.quality.CAUSES`. figure: the measured number, threshold: its limit, both of the quantity
-    ``name`` in ``unit``. severity: 0 where nothing is wrong, 1 at the threshold, above it the worse the larger; NaN where
-    the cause cannot be judged (the figure is then NaN too: one frame alone cannot be frozen).
+    cause: one of `edge_vision.quality.verdicts.CAUSES`. figure: the measured number, threshold: its limit, both of the
+    quantity ``name`` in ``unit``. severity: 0 where nothing is wrong, 1 at the threshold, above it the worse the
+    larger; NaN where the cause cannot be judged (the figure is then NaN too: light that flickers, from one frame).
     """
 
     cause: str
@@ -223,7 +223,8 @@ class QualityReport:
 
     cause: the one primary cause of ``verdicts``, "ok" where none is blamed. verdicts: one of every cause.
     noise_sigma: DN, of the luma before rounding and clipping, mean over the image; noise_method: "single" or
-        "two_frame"; noise_single, noise_two_frame: DN by either way; noise_channels: DN of B, G, R, or of the one channel.
+        "two_frame"; noise_single, noise_two_frame: DN by either way; noise_channels: DN of B, G, R, or of the one
+        channel, empty where not asked for.
     snr: dB, 20 log10(mean / noise_sigma). dynamic_range: dB, 20 log10(p99.9 / max(noise_sigma, 0.5)).
     sharpness: variance of the Laplacian less the noise's share, over the luma's variance less the noise's (no unit).
     blur_sigma: px, Gaussian equivalent of the edges' spread without the motion's part. motion_length: px, motion_angle:
@@ -232,11 +233,13 @@ class QualityReport:
     clipped_dark, clipped_bright: share of pixels at most 2 and at least 253. entropy: bits. zones (3, 3) float64: mean
         of the nine zones. mean_sample_value: of five equal zones of the histogram, 1..5, 2.5 is the target.
     cast_red, cast_blue: log2 of R/G and B/G of what should be grey; colour_cast: the size of that, 0 is neutral.
-    blockiness: steps across the 8x8 grid over the steps inside. missing_levels: share of empty grey levels in p1..p99.
-    frozen_frames: how many frames before this one were the same; frozen_s: for how long. moving_share: share of the image
-        that changed since the frame before. occluded_share: share that stays put and blank amid motion.
+    blockiness: steps across the 8x8 grid over the steps inside. missing_levels: share of empty levels in p1..p99.
+    frozen_frames: how many frames before this one were the same; frozen_s: for how long. moving_share: share of the
+        image that changed since the frame before. occluded_share: share that stays put and blank amid motion.
     flicker: relative amplitude of the light's swing at ``flicker_hz`` (100 or 120) from frame to frame; row_banding:
         relative amplitude of its stripes over the rows.
+    mse, psnr (dB), reference_snr (dB), ssim, ms_ssim: against a reference, where the image has one
+        (`edge_vision.quality.full_reference`); inf dB where they are identical.
     """
 
     cause: str = "ok"
@@ -282,6 +285,11 @@ class QualityReport:
     row_banding: float = float("nan")
     stamp: int = 0
     frame_id: str = ""
+    mse: float = float("nan")
+    psnr: float = float("nan")
+    reference_snr: float = float("nan")
+    ssim: float = float("nan")
+    ms_ssim: float = float("nan")
 
     def verdict(self, cause: str) -> Verdict:
         """The verdict on one cause. Raises KeyError where the report has none."""

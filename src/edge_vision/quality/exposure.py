@@ -34,7 +34,8 @@ class Exposure:
 
 
 def exposure_of(histogram: NDArray) -> Exposure:
-    """Exposure figures of a grey histogram, (256,) counts. Percentiles are those of the pixels, without interpolation."""
+    """Exposure figures of a grey histogram, (256,) counts. Percentiles are those of the pixels, without
+    interpolation."""
     counts = np.asarray(histogram, np.float64).ravel()
     share = counts / counts.sum()
     mean = float(share @ _LEVELS)
@@ -59,12 +60,21 @@ def exposure_of(histogram: NDArray) -> Exposure:
     )
 
 
-def grey_histogram(grey: NDArray[np.uint8]) -> NDArray[np.float32]:
-    """(256,) counts."""
-    return cv2.calcHist([grey], [0], None, [256], [0, 256]).ravel()
+_MOST_PIXELS = 160_000  # beyond that, every n-th row
+
+
+def grey_histogram(grey: NDArray[np.uint8]) -> NDArray:
+    """(256,) counts, of every n-th row in large images."""
+    return cv2.calcHist([_thinned(grey, _MOST_PIXELS)], [0], None, [256], [0, 256]).ravel()
 
 
 def zone_means(grey: NDArray[np.uint8]) -> NDArray[np.float64]:
-    """(3, 3) mean grey values of the image cut in thirds both ways; where a side has under 3 px, zones share pixels."""
+    """(3, 3) mean grey values of the image cut in thirds both ways, of every n-th row in large images; where a side has
+    under 3 px, zones share pixels."""
+    grey = _thinned(grey, _MOST_PIXELS // 2)
     rows, columns = ([(n * i // 3, max(n * (i + 1) // 3, n * i // 3 + 1)) for i in range(3)] for n in grey.shape[:2])
     return np.array([[cv2.mean(grey[top:bottom, left:right])[0] for left, right in columns] for top, bottom in rows])
+
+
+def _thinned(grey: NDArray[np.uint8], most: int) -> NDArray[np.uint8]:
+    return grey[:: -(-grey.size // most)] if grey.size > most and grey.shape[0] > 32 else grey

@@ -11,6 +11,7 @@ from __future__ import annotations
 import math
 from collections import deque
 from dataclasses import dataclass
+from functools import lru_cache
 
 import numpy as np
 from numpy.typing import NDArray
@@ -19,14 +20,15 @@ MAINS_HZ = (100.0, 120.0)
 _WINDOW = 48  # frames
 _LEAST = 16
 _LEAST_CYCLES = 2.0  # of the aliased swing within the window: a slower one may be the scene's
+_LEAST_SWING = 0.004  # relative: a smaller one is not looked into
 _EXPLAINED = 0.6  # share of the curve's variance
 _STRIPES = slice(1, 12)  # cycles over the height of the image
 
 
 @dataclass(frozen=True, slots=True)
 class Flicker:
-    """amplitude: relative, of the light from frame to frame at ``hz``; stripes: relative, over the rows. 0 where there is
-    none, NaN where it cannot be told (yet)."""
+    """amplitude: relative, of the light from frame to frame at ``hz``; stripes: relative, over the rows. 0 where there
+    is none, NaN where it cannot be told (yet)."""
 
     amplitude: float = math.nan
     hz: float = math.nan
@@ -49,8 +51,8 @@ class FlickerMeter:
         if self._before is not None:
             change = logs - self._before
             # What moves changes some places, the light all of them.
-            rows = np.median(change, 1)
-            shift = float(np.median(change))
+            rows = np.sort(change, 1)[:, change.shape[1] // 2]
+            shift = float(np.sort(rows)[len(rows) // 2])
             self._level += shift
             self._stripes.append(_stripes(rows - shift))
         self._before = logs
@@ -69,6 +71,8 @@ class FlickerMeter:
             return math.nan, math.nan
         times = np.array(self._times) - self._times[0]
         light = np.array(self._light)
+        if 2 * float(np.var(light)) < _LEAST_SWING**2:
+            return 0.0, math.nan
         trend = np.stack([np.ones(count), times / times[-1], np.square(times / times[-1])], 1)
         light = light - trend @ np.linalg.lstsq(trend, light, rcond=None)[0]
         total = float(light @ light)
@@ -92,13 +96,21 @@ class FlickerMeter:
 def _stripes(rows: NDArray) -> float:
     """Amplitude of the strongest sine over the rows, 0 where it is not most of what there is."""
     count = len(rows)
-    x = np.linspace(-1, 1, count)
-    rows = rows - x * float(x @ rows) / float(x @ x) - rows.mean()
-    power = np.square(np.abs(np.fft.rfft(rows * np.hanning(count))))
+    line, window = _fitting(count)
+    rows = rows - line * float(line @ rows) - rows.sum() / count
+    power = np.square(np.abs(np.fft.rfft(rows * window)))
     total = float(power.sum())
     inside = power[_STRIPES]
     place = int(inside.argmax()) + _STRIPES.start
     near = float(power[max(place - 1, 1) : place + 2].sum())
     if total <= 0 or near < _EXPLAINED * total:
         return 0.0
-    return 2 * math.sqrt(near / 1.5) / (count * 0.5)
+    # A Hann window spreads a sine of amplitude 1 over three bins, of (count / 4)^2 (1 + 2 / 4) together.
+    return 4 * math.sqrt(near / 1.5) / count
+
+
+@lru_cache(maxsize=4)
+def _fitting(count: int) -> tuple[NDArray, NDArray]:
+    """A sloping line of length 1, and a Hann window."""
+    line = np.linspace(-1, 1, count)
+    return line / math.sqrt(float(line @ line)), np.hanning(count)

@@ -1,7 +1,8 @@
 """The grey image that the no-reference figures are measured on, and what is known about its values.
 
-Luma is 0.299 R + 0.587 G + 0.114 B (Rec. ITU-R BT.601-7; OpenCV's ``COLOR_BGR2GRAY``) of the values as they are, without
-linearising; a mono image is its own luma. Figures are in DN of an 8-bit scale: 16-bit images are scaled by 255 / (2^bits - 1).
+Luma is 0.299 R + 0.587 G + 0.114 B (Rec. ITU-R BT.601-7; OpenCV's ``COLOR_BGR2GRAY``) of the values as they are,
+without linearising; a mono image is its own luma. Figures are in DN of an 8-bit scale: 16-bit images are scaled by 255
+/ (2^bits - 1).
 """
 
 from __future__ import annotations
@@ -56,7 +57,8 @@ def grey_of(image: NDArray, bits: int | None = None) -> Grey:
         if image.ndim == 2:
             return Grey(image, image, 1.0, 8, 1 / 12)
         # Rounding of the three channels, and that of their sum.
-        return Grey(cv2.cvtColor(image, cv2.COLOR_BGR2GRAY), image, 1.0, 8, (1 + sum(w * w for w in LUMA_BGR)) / 12)
+        rounding = (1 + sum(w * w for w in LUMA_BGR)) / 12
+        return Grey(cv2.cvtColor(image, cv2.COLOR_BGR2GRAY), image, 1.0, 8, rounding)  # type: ignore[arg-type]
     if image.dtype != np.uint16:
         holes = np.issubdtype(image.dtype, np.floating) and not np.isfinite(image).all()
         raise QualityError(
@@ -68,4 +70,21 @@ def grey_of(image: NDArray, bits: int | None = None) -> Grey:
         raise QualityError(f"{bits} bits of a uint16 image", "bits must be 8 to 16")
     scale = 255.0 / (2**bits - 1)
     grey = image if image.ndim == 2 else cv2.cvtColor(image, cv2.COLOR_BGR2GRAY)
-    return Grey(cv2.convertScaleAbs(grey, alpha=scale), image, scale, bits, (1 + scale * scale) / 12)
+    eight = cv2.convertScaleAbs(grey, alpha=scale)
+    return Grey(eight, image, scale, bits, (1 + scale * scale) / 12)  # type: ignore[arg-type]
+
+
+def pyramid_of(grey: NDArray[np.uint8], least: int = 16) -> list[NDArray[np.uint8]]:
+    """The image, and halved (means of 2x2, rounded; an odd last row or column is left out) while both sides stay at
+    ``least`` px or more."""
+    levels = [grey]
+    while min(levels[-1].shape) >= 2 * least:
+        levels.append(halved(levels[-1]))
+    return levels
+
+
+def halved(grey: NDArray) -> NDArray:
+    """Means of 2x2 pixels of uint8. OpenCV has a fast way for exact halves, and is ten times as slow for other ratios."""
+    height, width = grey.shape[0] // 2, grey.shape[1] // 2
+    even = grey[: 2 * height, : 2 * width]
+    return cv2.resize(even, (width, height), interpolation=cv2.INTER_AREA)

@@ -1,15 +1,17 @@
 """How noisy one image is, and two: the temporal noise of a camera, told apart from what it looks at.
 
-One image. The image is cut in blocks of 8x8 and each is looked at in the cosine basis (DCT-II). White noise has the same
-variance in every coefficient, a picture has little in the highest ones. So noise is the mean square of the coefficients
-(u, v >= 5) of the flattest blocks, and which blocks are flat is told by other, lower coefficients: these are independent
-of the measured ones under white noise, so choosing by them brings no bias (choosing the blocks of lowest variance does:
-Ponomarenko et al. 2007 have the DCT, Pyatykh et al. 2013 the bias). Immerkaer's mask (1996) over the whole image, the usual
-way, reads 2.0 where camera.png has noise of 1.09; this reads 1.09.
+One image. The image is cut in blocks of 8x8 and each is looked at in the cosine basis (DCT-II). White noise has the
+same variance in every coefficient, a picture has little in the highest ones. So noise is the mean square of the
+coefficients (u, v >= 4, u + v >= 10) of the flattest blocks, and which blocks are flat is told by other, lower
+coefficients: these are independent of the measured ones under white noise, so choosing by them brings no bias
+(choosing the blocks of lowest variance does: Ponomarenko et al. 2007 have the DCT, Pyatykh et al. 2013 the bias).
+Immerkaer's mask (1996) over the whole image, the usual way, reads 2.0 where camera.png has noise of 1.09; this reads
+1.09.
 
-Noise of a linear sensor has a variance that is linear in the mean (EMVA 1288): blocks are taken from all brightnesses, a
-line is fitted, and its value at the mean of the image is the image's mean noise variance. Blocks near either end of the
-scale are clipped: their variance is corrected by that of a clipped normal variable, and beyond 1 sigma they are left out.
+Noise of a linear sensor has a variance that is linear in the mean (EMVA 1288): blocks are taken from all brightnesses,
+a line is fitted, and its value at the mean of the image is the image's mean noise variance. Blocks near either end of
+the scale are clipped: their variance is corrected by that of a clipped normal variable, and beyond 1 sigma they are
+left out.
 
 Two images. The standard deviation of the difference over sqrt(2), of those blocks that did not move: there the
 difference is white, so that its correlation with itself one pixel aside is near 0.
@@ -25,9 +27,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 _N = 8
-_MOST_BLOCKS = 5400  # of one image: as many as 720x480 has; beyond that, every n-th row of blocks
+_MOST_BLOCKS = 2000  # of one image; beyond that, every n-th row of blocks
 _LEAST_BLOCKS = 24  # under which there is no figure
-_FLAT_SHARE = 0.2
+_FLAT_SHARE = 0.3
+_CHANNEL_BLOCKS = 150
 _GROUPS = 4  # of brightness
 
 
@@ -40,15 +43,16 @@ def _cosine_basis() -> NDArray[np.float64]:
 
 
 _COSINES = _cosine_basis()
-_HIGH = [(u, v) for u in range(5, _N) for v in range(5, _N)]
+_HIGH = [(u, v) for u in range(4, _N) for v in range(4, _N) if u + v >= 10]
 _LOW = [(u, v) for u in range(_N) for v in range(_N) if 0 < u + v <= 5]
-# (64, 30) float32: the mean, what tells flat blocks, what is measured.
+# (64, 34) float32: the mean, what tells flat blocks, what is measured.
 _BASIS = np.stack([np.outer(_COSINES[u], _COSINES[v]).ravel() for u, v in [(0, 0), *_LOW, *_HIGH]], 1)
 _BASIS = np.ascontiguousarray(_BASIS, np.float32)
 
 
 def _clipping_table() -> tuple[NDArray, NDArray]:
-    """What clipping at 0 leaves of a normal variable of sigma 1: its mean, and its variance, each for a row of means."""
+    """What clipping at 0 leaves of a normal variable of sigma 1: its mean, and its variance, each for a row of
+    means."""
     mean = np.linspace(-1.0, 5.0, 241)
     z = np.linspace(-6, 6, 2401)
     weight = np.exp(-z * z / 2)
@@ -77,24 +81,28 @@ _UNKNOWN = Noise(math.nan, 0)
 
 @dataclass(frozen=True, slots=True)
 class Blocks:
-    """Blocks of an image. values (B, 64) float32 in DN of the 8-bit scale; coefficients (B, 30) in `_BASIS`."""
+    """Blocks of an image. values (B, 64) float32 in DN of the 8-bit scale; coefficients (B, 34) in `_BASIS`."""
 
     values: NDArray[np.float32]
     coefficients: NDArray[np.float32]
     means: NDArray[np.float32]
 
 
-def _cut(plane: NDArray, most: int) -> NDArray[np.float32]:
+def _row_step(rows: int, columns: int) -> int:
+    return max(1, -(-rows * columns // _MOST_BLOCKS))
+
+
+def _cut(plane: NDArray) -> NDArray[np.float32]:
     """(B, 64) float32: blocks of evenly spaced rows of blocks."""
     rows, columns = plane.shape[0] // _N, plane.shape[1] // _N
-    step = max(1, -(-rows * columns // most))
+    step = _row_step(rows, columns)
     chosen = plane[: rows * _N, : columns * _N].reshape(rows, _N, columns, _N)[step // 2 :: step]
     return chosen.swapaxes(1, 2).astype(np.float32, order="C").reshape(-1, _N * _N)
 
 
-def blocks_of(plane: NDArray, scale: float = 1.0, most: int = _MOST_BLOCKS) -> Blocks:
+def blocks_of(plane: NDArray, scale: float = 1.0) -> Blocks:
     """plane (H, W) uint8 or uint16; scale: DN of the 8-bit scale in one step of it."""
-    return _blocks(_cut(plane, most), scale)
+    return _blocks(_cut(plane), scale)
 
 
 def _blocks(values: NDArray[np.float32], scale: float) -> Blocks:
@@ -138,23 +146,22 @@ def _groups(means: NDArray, flatness: NDArray, energy: NDArray) -> NDArray[np.fl
     What little of the picture reaches the measured coefficients is proportional to what it has in the lower ones: the
     proportion is fitted over the flatter half of a group and taken off its flattest blocks.
     """
-    ordered = np.argsort(means)
-    rows = []
-    for group in np.array_split(ordered, _GROUPS if len(ordered) >= _GROUPS * _LEAST_BLOCKS else 1):
-        by_flatness = group[np.argsort(flatness[group])]
-        half = by_flatness[: max(len(group) // 2, 8)]
-        x, y = flatness[half], energy[half]
-        y = np.minimum(y, 4 * np.median(y))
-        x, y = x - x.mean(), y - y.mean()
-        square = float(x @ x) + 1e-9
-        leak = float(x @ y) / square
-        leak_error = math.sqrt(float(y @ y) / len(half) / square)
-        flat = by_flatness[: max(round(len(group) * _FLAT_SHARE), 8)]
-        variance = float(energy[flat].mean())
-        excess = max(float(flatness[flat].mean()) - variance, 0.0)
-        error = variance * math.sqrt(2 / (len(_HIGH) * len(flat))) + (0.5 * abs(leak) + leak_error) * excess
-        rows.append((float(means[flat].mean()), max(variance - leak * excess, 0.0), error + 1e-6))
-    return np.array(rows)
+    groups = _GROUPS if len(means) >= _GROUPS * _LEAST_BLOCKS else 1
+    size = len(means) // groups
+    order = np.argsort(means)[: groups * size].reshape(groups, size)
+    half, flat = max(size // 2, 8), max(round(size * _FLAT_SHARE), 8)
+    order = np.take_along_axis(order, np.argpartition(flatness[order], (flat - 1, half - 1), 1)[:, :half], 1)
+    x, y = flatness[order], energy[order]
+    y = np.minimum(y, 4 * np.partition(y, half // 2, 1)[:, half // 2, None])
+    variance, low = energy[order[:, :flat]].mean(1), x[:, :flat].mean(1)
+    x, y = x - x.mean(1, keepdims=True), y - y.mean(1, keepdims=True)
+    square = np.einsum("ij,ij->i", x, x) + 1e-9
+    leak = np.einsum("ij,ij->i", x, y) / square
+    leak_error = np.sqrt(np.einsum("ij,ij->i", y, y) / half / square)
+    excess = np.maximum(low - variance, 0)
+    error = variance * math.sqrt(2 / (len(_HIGH) * flat)) + (0.5 * np.abs(leak) + leak_error) * excess
+    brightness = means[order[:, :flat]].mean(1)
+    return np.stack([brightness, np.maximum(variance - leak * excess, 0), error + 1e-6], 1).astype(np.float64)
 
 
 def _line(groups: NDArray[np.float64]) -> tuple[float, float]:
@@ -175,31 +182,44 @@ def _line(groups: NDArray[np.float64]) -> tuple[float, float]:
     return level - slope * centre, slope
 
 
-def channel_noise(source: NDArray, scale: float, rounding: float, most: int) -> tuple[float, ...]:
-    """Noise in DN of each channel of (H, W, C), from ``most`` blocks each; rounding: variance in DN² of one step."""
+def channel_noise(
+    source: NDArray, blocks: Blocks, noise: Noise, scale: float, rounding: tuple[float, float]
+) -> tuple[float, ...]:
+    """Noise in DN of each channel of (H, W, C): ``noise`` of its luma, times the ratio of channel to luma in the
+    flattest of the luma's ``blocks``. rounding: variance in DN² of one step of source, and of the luma's values."""
+    channels = source.shape[2]
+    usable = np.flatnonzero((blocks.means > 6) & (blocks.means < 245))
+    if not math.isfinite(noise.sigma) or len(usable) < _LEAST_BLOCKS:
+        return (math.nan,) * channels
+    low = blocks.coefficients[usable, 1 : 1 + len(_LOW)]
+    flatness = np.einsum("ij,ij->i", low, low)
+    count = min(_CHANNEL_BLOCKS, len(usable) - 1)
+    chosen = usable[np.argpartition(flatness, count)[:count]]
     rows, columns = source.shape[0] // _N, source.shape[1] // _N
-    if rows * columns == 0:
-        return (math.nan,) * source.shape[2]
-    step = max(1, -(-rows * columns // most))
-    strips = source[: rows * _N, : columns * _N].reshape(rows, _N, columns, _N, -1)[step // 2 :: step]
-    sigmas = []
-    for channel in range(source.shape[2]):
-        values = strips[..., channel].swapaxes(1, 2).astype(np.float32, order="C").reshape(-1, _N * _N)
-        blocks = _blocks(values, scale)
-        sigmas.append(noise_of(blocks, rounding, float(blocks.means.mean())).sigma)
-    return tuple(sigmas)
+    step = _row_step(rows, columns)
+    grid = source[: rows * _N, : columns * _N].reshape(rows, _N, columns, _N, channels)
+    values = grid[step // 2 + chosen // columns * step, :, chosen % columns]  # (n, 8, 8, C)
+    values = values.transpose(0, 3, 1, 2).reshape(-1, _N * _N).astype(np.float32)
+    high = cv2.gemm(values, _BASIS[:, 1 + len(_LOW) :].copy(), scale, None, 0.0)  # type: ignore[call-overload]
+    energy = np.einsum("ij,ij->i", high, high).reshape(count, channels).mean(0) / len(_HIGH)
+    luma = blocks.coefficients[chosen, 1 + len(_LOW) :]
+    level = float(np.einsum("ij,ij->", luma, luma)) / count / len(_HIGH) - rounding[1]
+    if level <= rounding[1]:
+        return tuple(np.sqrt(np.maximum(energy - rounding[0], 0)).tolist())
+    return tuple((noise.sigma * np.sqrt(np.maximum(energy - rounding[0], 0) / level)).tolist())
 
 
 def two_frame_noise(now: Blocks, before: Blocks, rounding: float, mean: float) -> tuple[Noise, float]:
     """The noise of two frames of one scene at mean grey ``mean``, and the share of blocks that did not move.
 
-    A block moved where its difference is not white (correlation of neighbours above 0.3, six standard errors below which
-    white noise of 64 values seldom stays: one block in 50 is lost, at random) or shifted as a whole. Unknown where under
-    half of the blocks stand still, and where nothing changed at all (a frozen picture has no noise to be seen).
+    A block moved where its difference is not white (correlation of neighbours above 0.3, six standard errors below
+    which white noise of 64 values seldom stays: one block in 50 is lost, at random) or shifted as a whole. Unknown
+    where under half of the blocks stand still, and where nothing changed at all (a frozen picture has no noise to be
+    seen).
     """
     if now.values.shape != before.values.shape or len(now.values) == 0:
         return _UNKNOWN, math.nan
-    thin = slice(None, None, max(1, len(now.values) // 1500))
+    thin = slice(None, None, max(1, len(now.values) // 400))
     difference = now.values[thin] - before.values[thin]
     shift = difference.mean(1)
     difference -= shift[:, None]

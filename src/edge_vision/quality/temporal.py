@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 
 import cv2
@@ -10,9 +11,11 @@ import numpy as np
 from numpy.typing import NDArray
 
 from edge_vision.quality.flicker import Flicker, FlickerMeter
+from edge_vision.quality.grey import halved
 
-_GRID = (40, 30)  # cells over the width and the height
-_ROW_PARTS = 4  # the thumbnail is that much finer along y
+_CELLS = 60  # at most over the width
+_STRIPS, _PARTS = 80, 20  # rows at most, and columns, of the thumbnail that light is measured on
+_LEAST_SIDE = 64  # px
 _NORMAL = 2 / math.sqrt(math.pi)  # mean absolute difference of two values with noise of sigma 1
 _LEAST_MOVING = 0.12  # share of the image, for a frame to tell where nothing moves
 _BLANK_S = 1.0
@@ -47,33 +50,35 @@ class ChangeMeter:
         self._blank_s: NDArray[np.float32] | None = None
         self._last = 0
 
-    def update(self, grey: NDArray[np.uint8], stamp: int, noise: float) -> Change:
-        """grey (H, W), kept until the next call; stamp: ns; noise: DN, of grey with its rounding, NaN is 1."""
+    def update(self, pyramid: Sequence[NDArray[np.uint8]], stamp: int, noise: float) -> Change:
+        """pyramid: of the grey image (`edge_vision.quality.grey.pyramid_of`), whose first is kept until the next call;
+        stamp: ns; noise: DN, of grey with its rounding, NaN counts as 1."""
+        grey = pyramid[0]
         before, self._before = self._before, grey
-        if before is None or before.shape != grey.shape:
+        if before is not None and before.shape != grey.shape:
             self._reset()
-            self._before, self._since, self._last = grey, stamp, stamp
-        elif self._same(grey, before):
+            self._before, before = grey, None
+        if before is not None and self._same(grey, before):
             self._frozen += 1
-            return Change(self._frozen, (stamp - self._since) * 1e-9, 0.0, math.nan)
+            return Change(self._frozen, (stamp - self._since) * 1e-9, 0.0)
         self._frozen, self._since = 0, stamp
-        if min(grey.shape) < 2 * _GRID[0]:
+        if min(grey.shape) < _LEAST_SIDE:
             return Change()
-        rows = grey[:: max(1, grey.shape[0] // 480)]
-        size = (_GRID[0], _GRID[1] * _ROW_PARTS)
-        thumbnail = cv2.resize(rows, size, interpolation=cv2.INTER_AREA).astype(np.float32)
+        strips = next(image for image in pyramid if len(image) <= _STRIPS)
+        thumbnail = cv2.resize(strips, (_PARTS, len(strips)), interpolation=cv2.INTER_AREA).astype(np.float32)
         flicker = self._flicker.update(thumbnail, stamp)
-        if before is None or before.shape != grey.shape:
-            return Change()
-        step = (stamp - self._last) * 1e-9
-        self._last = stamp
-        noise = noise if math.isfinite(noise) else 1.0
-        change = cv2.absdiff(rows, before[:: max(1, grey.shape[0] // 480)])
-        moving = _cells(change) > 1.5 * _NORMAL * noise + 0.4
-        detail = _cells(cv2.absdiff(rows[:, 1:], rows[:, :-1]))
-        blank = ~moving & (detail < 1.4 * _NORMAL * noise + 0.8)
-        moving_share = float(moving.mean())
-        occluded = self._occluded(moving, blank, moving_share, step)
+        step, self._last = (stamp - self._last) * 1e-9, stamp
+        if before is None:
+            return Change(flicker=flicker)
+        floor = _NORMAL * (noise if math.isfinite(noise) else 1.0)
+        thin = max(1, len(grey) // 480)  # rows of large images are looked at one in so many
+        rows = grey[::thin]
+        moving = _cells(cv2.absdiff(rows, before[::thin])[:, 1:]) > 1.5 * floor + 0.4
+        moving_share = float(np.count_nonzero(moving)) / moving.size
+        occluded = math.nan
+        if moving_share >= _LEAST_MOVING:
+            blank = ~moving & (_cells(cv2.absdiff(rows[:, 1:], rows[:, :-1])) < 1.4 * floor + 0.8)
+            occluded = self._occluded(moving, blank, step)
         return Change(0, 0.0, moving_share, occluded, flicker)
 
     @staticmethod
@@ -83,22 +88,22 @@ class ChangeMeter:
             return False  # nearly always
         return not cv2.norm(grey, before, cv2.NORM_L1)
 
-    def _occluded(self, moving: NDArray, blank: NDArray, moving_share: float, step: float) -> float:
+    def _occluded(self, moving: NDArray, blank: NDArray, step: float) -> float:
         if self._lively is None or not 0 <= step < _LONGEST_GAP_S:
             self._lively = np.zeros(moving.shape, np.float32)
             self._blank_frames = np.zeros(moving.shape, np.int32)
             self._blank_s = np.zeros(moving.shape, np.float32)
         assert self._blank_frames is not None
         assert self._blank_s is not None
-        if moving_share >= _LEAST_MOVING:
-            self._lively += 0.15 * (moving - self._lively)
-            self._blank_frames = np.where(blank, self._blank_frames + 1, 0)
-            self._blank_s = np.where(blank, self._blank_s + step, 0)
+        self._lively += 0.15 * (moving - self._lively)
+        self._blank_frames = (self._blank_frames + 1) * blank
+        self._blank_s = (self._blank_s + np.float32(step)) * blank
         dead = (self._blank_frames >= _BLANK_FRAMES) & (self._blank_s >= _BLANK_S)
         if not dead.any():
-            return 0.0 if self._blank_frames.any() or moving_share >= _LEAST_MOVING else math.nan
+            return 0.0
         lively = self._lively > 0.5
-        # Life on three of the four sides: what lies at the image's edge beside one moving thing is a place of no interest.
+        # Life on three of the four sides: a blank place at the image's edge beside one moving thing is none of
+        # interest.
         sides = np.zeros(dead.shape, np.int8)
         for axis in (0, 1):
             sides += np.logical_or.accumulate(lively, axis)
@@ -106,8 +111,12 @@ class ChangeMeter:
         return float((dead & (sides >= 3)).mean())
 
 
-def _cells(image: NDArray[np.uint8]) -> NDArray[np.float32]:
-    """Means of the grid's cells. Summed to a finer grid first: its bytes would be rounded, floats cost ten times that."""
-    width, height = _GRID
-    fine = cv2.resize(image, (width * 4, height * 4), interpolation=cv2.INTER_AREA)
-    return fine.reshape(height, 4, width, 4).mean((1, 3), dtype=np.float32)
+def _cells(steps: NDArray) -> NDArray[np.float32]:
+    """Mean steps of parts of the image, `_CELLS` at most over the width.
+
+    By halving, which is the fast way, of four times the steps: each halving rounds up by 1/8 on average.
+    """
+    steps = cv2.convertScaleAbs(steps, alpha=4.0)
+    while steps.shape[1] + 1 > _CELLS:
+        steps = halved(steps)
+    return steps.astype(np.float32) * np.float32(0.25)

@@ -1,9 +1,9 @@
 """From figures to verdicts: which cause spoils a picture, and how badly.
 
-Each cause has one figure and one threshold (docs/quality.md has how they were chosen). Severity is 1 at the threshold and
-grows with the figure: figure / threshold where more is worse, threshold / figure where less is. Of several blamed causes the
-first of `CAUSES` is the primary one: a dark picture is also noisy and poor in contrast, a picture of coarse JPEG is also
-blurred, and not the other way round.
+Each cause has one figure and one threshold (docs/quality.md has how they were chosen). Severity is 1 at the threshold
+and grows with the figure: figure / threshold where more is worse, threshold / figure where less is. Of several blamed
+causes the first of `CAUSES` is the primary one: a dark picture is also noisy and poor in contrast, a picture of coarse
+JPEG is also blurred, and not the other way round.
 """
 
 from __future__ import annotations
@@ -19,23 +19,24 @@ from edge_vision.datatypes import QualityReport, Verdict
 class Thresholds:
     """Limits of the figures; a picture beyond one is blamed.
 
-    black: DN of p99, at most. frozen: repeated frames. occluded: share of the image. clipped: share of pixels at 253 and above.
-    bright: DN of the mean. dark: DN of p99, less than. low_contrast: (p99 - p1) / (p99 + p1), less than. colour_cast:
-    octaves. blocky: ratio of steps. motion: px of length. blurred: px of sigma. noisy: DN of sigma. flicker: relative.
+    black: DN of p99, at most. frozen: repeated frames. occluded: share of the image. clipped: share of pixels at 253
+    and above. bright: DN of the mean. dark: DN of p99, less than. low_contrast: (p99 - p1) / (p99 + p1), less than.
+    colour_cast: octaves. blocky: ratio of steps. motion: px of length. blurred: px of sigma. noisy: DN of sigma.
+    flicker: relative.
     """
 
     black: float = 10.0
     frozen: float = 5.0
-    occluded: float = 0.008
+    occluded: float = 0.005
     clipped: float = 0.08
     bright: float = 215.0
     dark: float = 64.0
-    low_contrast: float = 0.45
+    low_contrast: float = 0.30
     colour_cast: float = 0.30
-    blocky: float = 1.35
+    blocky: float = 1.6
     motion: float = 6.0
-    blurred: float = 1.1
-    noisy: float = 6.0
+    blurred: float = 1.2
+    noisy: float = 5.0
     flicker: float = 0.015
 
 
@@ -47,6 +48,17 @@ class _Rule:
     threshold: Callable[[Thresholds], float]
     figure: Callable[[QualityReport], float]
     less_is_worse: bool = False
+
+
+_MOTION_OVER_SIGMA = 4.8  # a box of L px has the spread of a Gaussian of L / 3.46
+
+
+def _motion(report: QualityReport) -> float:
+    """Its length, where motion is clearly the larger part of the blur: edges that are soft by themselves are not
+    equally so in all directions, and a Gaussian blur makes more of that."""
+    if report.motion_length < _MOTION_OVER_SIGMA * report.blur_sigma:
+        return 0.0
+    return report.motion_length
 
 
 def _flicker(report: QualityReport) -> float:
@@ -66,7 +78,7 @@ _RULES = (
     _Rule("blocky", "blockiness", "", lambda t: t.blocky, lambda r: r.blockiness),
     _Rule("noisy", "noise_sigma", "DN", lambda t: t.noisy, lambda r: r.noise_sigma),
     _Rule("flicker", "flicker", "", lambda t: t.flicker, _flicker),
-    _Rule("motion_blurred", "motion_length", "px", lambda t: t.motion, lambda r: r.motion_length),
+    _Rule("motion_blurred", "motion_length", "px", lambda t: t.motion, _motion),
     _Rule("blurred", "blur_sigma", "px", lambda t: t.blurred, lambda r: r.blur_sigma),
 )
 
