@@ -12,7 +12,7 @@ from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
-from edge_vision.cli import bench_backends, bench_quality
+from edge_vision.cli import bench_backends, bench_enhance, bench_quality
 
 DESCRIPTION = (
     "Measures pipeline, transport, inference backends and decoding, side by side with what they are compared to."
@@ -98,6 +98,14 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     tracking.add_argument("--peer-python", nargs="+", default=[], metavar="PATH", help="interpreters with more peers")
     _output(tracking)
 
+    enhance = commands.add_parser(
+        "enhance",
+        help="detections on bad frames without and with enhancement, blur taken back, and the time of every stage",
+        description=bench_enhance.DESCRIPTION,
+        formatter_class=argparse.ArgumentDefaultsHelpFormatter,
+    )
+    bench_enhance.add_arguments(enhance)
+
     quality = commands.add_parser(
         "quality",
         help="SSIM and the no-reference report, beside scikit-image where it is installed",
@@ -123,6 +131,8 @@ def _output(parser: argparse.ArgumentParser) -> None:
 def run(arguments: argparse.Namespace) -> int:
     if arguments.what == "backends":
         return bench_backends.run(arguments)
+    if arguments.what == "enhance":
+        return bench_enhance.run(arguments)
     if arguments.what == "decoding":
         return _report(arguments, _decoding, "call")
     if arguments.what == "tracking":

@@ -24,7 +24,17 @@ NAMES = [
         "tracking",
     ),
     *("camera_motion", "imu_topic", "odometry_topic"),
-    *("counters", "quality", "overlay", "use_rviz", "rviz_config", "params_file", "use_sim_time", "log_level"),
+    *(
+        "counters",
+        "quality",
+        "enhance",
+        "overlay",
+        "use_rviz",
+        "rviz_config",
+        "params_file",
+        "use_sim_time",
+        "log_level",
+    ),
 ]
 
 

@@ -216,7 +216,7 @@ def test_rviz_moves_into_the_namespace():
     [
         ({"values": {"params_file": "/nope.yaml"}}, "params_file:=/nope.yaml: there is no such file"),
         ({"values": {"rviz_config": "/nope.rviz", "use_rviz": "true"}}, "rviz_config:=/nope.rviz: "),
-        ({"values": {}, "extra_nodes": ("printer",)}, "unknown node printer; there are camera, inference"),
+        ({"values": {}, "extra_nodes": ("printer",)}, "unknown node printer; there are camera, enhance, "),
         ({"values": {}, "parameters": {"printer": {}}}, "parameters for unknown node printer; there are camera"),
         ({"values": {"model": 3}}, "model must be a text"),
     ],
@@ -357,3 +357,22 @@ def test_what_cannot_be_of_a_rig_is_said(rig: Path, tmp_path: Path, values: dict
     with pytest.raises(DeploymentError) as error:
         plan(values, machine=PI, environ={})
     assert says in str(error.value)
+
+
+def test_with_enhance_results_are_of_the_enhanced_images():
+    process = only(plan({"enhance": "true", "image_topic": "front/image"}))
+    assert "enhance" in process.nodes
+    remaps = list(process.remaps)
+    for node in ("inference", "tracking", "overlay"):
+        assert (f"{node}:image_raw", "image_enhanced") in remaps
+        assert (f"{node}:camera_info", "image_enhanced/camera_info") in remaps
+    # The first rule that fits wins: those of single nodes come before those of all.
+    assert remaps.index(("inference:image_raw", "image_enhanced")) < remaps.index(("image_raw", "front/image"))
+
+
+@pytest.mark.parametrize(
+    "other", [{"detections_topic": "boxes", "image_topic": "image"}, {"image_topic": "image/compressed"}]
+)
+def test_enhance_needs_images_of_ours(other):
+    with pytest.raises(DeploymentError, match="takes uncompressed images"):
+        plan({"enhance": "true", **other})

@@ -14,7 +14,7 @@ from edge_vision.enhance.spectrum import measure_spectrum
 from edge_vision.quality.full_reference import psnr, ssim
 from edge_vision.simulation import Conveyor, ConveyorOptions
 
-# PSNR and SSIM of the best Wiener filter with a 1/f^2 prior, over all its settings, as the facts of the issue have them.
+# PSNR and SSIM of the best Wiener filter with a 1/f^2 prior over all its settings, as the facts of the issue have it.
 PUBLISHED = {
     (1.0, 0): (34.69, 0.933),
     (1.0, 2): (31.26, 0.837),
