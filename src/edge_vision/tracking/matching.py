@@ -26,6 +26,8 @@ from edge_vision.tracking.record import CONFIRMED, LOST, TENTATIVE
 # To x1, y1, -x2, -y2 from centre x, centre y, width, height.
 _FAR_NEGATED = np.array([[1.0, 0, -0.5, 0], [0, 1, 0, -0.5], [-1, 0, -0.5, 0], [0, -1, 0, -0.5]])
 
+SHAPE_DEVIATIONS = 2.0  # standard deviations from which a difference of heights counts in full
+SURE, UNSURE = 0.1, 0.3  # standard deviations of a predicted place (in sizes) between which low_gate gives way
 YOUNG_HITS = 2  # until then a track's velocity is a guess
 
 
@@ -48,11 +50,13 @@ def match(
     if not shape[1]:
         return np.zeros(0, np.intp), np.zeros(0, np.intp)
     candidates = _by_class(parameters, _overlap(state, boxes), record["class_id"], class_ids)
+    if parameters.shape:
+        _by_shape(parameters, state, boxes, candidates)
     if view is not None:
         candidates = view.fuse(candidates)
     strong = scores >= high_score
     if not parameters.cascade:
-        weighted = _at_once(parameters, record, candidates, boxes, scores, strong)
+        weighted = _at_once(parameters, record, state, candidates, boxes, scores, strong)
         rows, columns = choose(weighted, parameters.match_gate, shape)
     else:
         rows, columns = _cascade(parameters, record, candidates, boxes, scores, strong)
@@ -90,6 +94,25 @@ def _by_class(parameters: TrackerParameters, candidates: Candidates, tracks: NDA
     return candidates
 
 
+def _by_shape(parameters: TrackerParameters, state: motion.State, boxes: NDArray, candidates: Candidates) -> None:
+    """Lowers, in place, the worth of pairs whose heights differ by more than the prediction lets expect.
+
+    The height is what changes least where objects cross or hide each other (a weak cue of Yang et al., Hybrid-SORT,
+    AAAI 2024, there without regard to how well it is known). What counts is the difference of the logarithms over its
+    standard deviation.
+    """
+    rows, columns, worth = candidates
+    width, height = state[:, 2], state[:, 3]
+    variance = state[:, motion.VAR_POSITION] * width / height + parameters.noise.measurement**2
+    weight = (parameters.shape / SHAPE_DEVIATIONS) / np.sqrt(variance)
+    loss = np.log(height).take(rows)
+    loss -= np.log(boxes[:, 3] - boxes[:, 1]).take(columns)
+    np.abs(loss, out=loss)
+    loss *= weight.take(rows)
+    np.minimum(loss, parameters.shape, out=loss)
+    worth -= worth * loss
+
+
 def _weighted(
     parameters: TrackerParameters, record: NDArray[np.void], candidates: Candidates, boxes: NDArray, scores: NDArray
 ) -> NDArray[np.float32]:
@@ -123,6 +146,7 @@ def _direction(past: NDArray, boxes: NDArray) -> NDArray:
 def _at_once(
     parameters: TrackerParameters,
     record: NDArray[np.void],
+    state: motion.State,
     candidates: Candidates,
     boxes: NDArray,
     scores: NDArray,
@@ -136,8 +160,11 @@ def _at_once(
     life = record["state"][rows]
     weak = (~strong.take(columns)).nonzero()[0]
     if len(weak):
-        factor = np.float32(parameters.match_gate / max(parameters.low_gate, 1e-6))
-        similarity[weak] = overlaps.take(weak) * factor * (life.take(weak) == CONFIRMED)
+        found = overlaps.take(weak) * np.float32(parameters.match_gate / max(parameters.low_gate, 1e-6))
+        if parameters.low_slack:
+            deviation = np.sqrt(state[:, motion.VAR_POSITION].take(rows.take(weak)))
+            found *= 1.0 + parameters.low_slack * (np.clip(deviation, SURE, UNSURE) - SURE)
+        similarity[weak] = found * (life.take(weak) == CONFIRMED)
     tentative = (life == TENTATIVE).nonzero()[0]
     if len(tentative):
         similarity[tentative] *= parameters.match_gate / max(parameters.tentative_gate, 1e-6)

@@ -25,6 +25,9 @@ class TrackerParameters:
     Association (a pair is possible where its similarity is above the gate):
     match_gate: confident detections with confirmed and lost tracks;
     low_gate: weak detections with confirmed tracks;
+    low_slack: how far low_gate gives way where the prediction is unsure, as at low frame rates: it is divided by
+        1 + low_slack x (standard deviation of the predicted place - 0.1, in sizes of the box; 0.2 at most); not in
+        the cascade;
     tentative_gate: confident detections with tentative tracks;
     cascade: these three one after the other (ByteTrack). False: all at once, by similarity x the ratio of
         match_gate to the gate of the pair's kind, so a better pair of any kind wins; weak detections do not continue
@@ -32,6 +35,7 @@ class TrackerParameters:
     fuse_score: the similarity of confident detections is IoU x score instead of IoU;
     direction: how much a detection in the direction in which the track was moving counts more, one against it less
         (OC-SORT's momentum, measured between observations); 0: nothing;
+    shape: how much less a pair counts at most because the heights differ, from 2 standard deviations on; 0: nothing;
     observed_gate: a further look for unmatched tracks: their last *detected* box overlaps a confident detection by
         more than this (OC-SORT's recovery); after a gap, the velocity is then taken from the two detections; 1: none;
     grow: a second look for tracks so young that their velocity is a guess: confident detections that are left may
@@ -77,6 +81,7 @@ class TrackerParameters:
     score_reach: float = 0.0
     match_gate: float = 0.1
     low_gate: float = 0.5
+    low_slack: float = 0.0
     tentative_gate: float = 0.3
     cascade: bool = True
     fuse_score: bool = True
@@ -84,6 +89,7 @@ class TrackerParameters:
     observed_gate: float = 1.0
     grow: float = 0.0
     grow_gate: float = 0.2
+    shape: float = 0.0
     class_agnostic: bool = True
     class_change: float = 0.0
     class_memory: float = 10.0
@@ -131,6 +137,7 @@ class TrackerParameters:
             )
         names = (
             "direction",
+            "low_slack",
             "grow",
             "class_memory",
             "confirm_score",
@@ -161,11 +168,14 @@ PRESETS: dict[str, TrackerParameters] = {
         score_margin=0.1,
         score_reach=0.15,
         cascade=False,
-        match_gate=0.2,
+        match_gate=0.15,
         low_gate=0.75,
+        low_slack=2.0,
+        tentative_gate=0.25,
+        shape=0.2,
         lost_after=1.5,
         confirm_score=1.3,
-        clutter=1.0,
+        clutter=1.5,
         grow=2.0,
         class_change=0.4,
         duplicate_iou=1.0,

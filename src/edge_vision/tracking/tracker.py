@@ -44,7 +44,7 @@ class Tracker:
         self._adapted = self.parameters
         self._border = ScoreBorder(self.parameters.high_score, self.parameters.score_reach)
         self._noise = AdaptiveNoise(self.parameters.noise, self.parameters.least_agility)
-        self._starts, self._survivors = 5.0, 3.0  # before anything is seen: three of five are real
+        self._starts, self._survivors = 5.0, 4.0  # before anything is seen: four of five are real
         self._appearance = Appearance()
         self._forget()
         load_solver()
