@@ -111,11 +111,11 @@ def detection_gains(
             yield Gain(condition.name, before, after, enhancer.applied)
 
 
-def restored(image: NDArray[np.uint8]) -> Iterator[Restored]:
+def restored(image: NDArray) -> Iterator[Restored]:
     """``image`` (H, W), blurred and noisy in nine ways, sharpened by what is measured on it."""
     for blur in (1.0, 1.5, 2.5):
         for noise in (0.0, 2.0, 5.0):
-            bad = cv2.GaussianBlur(image.astype(np.float64), (0, 0), blur)
+            bad: NDArray = cv2.GaussianBlur(image.astype(np.float64), (0, 0), blur)
             bad += noise * np.random.default_rng(0).normal(size=image.shape)
             bad = np.clip(np.rint(bad), 0, 255).astype(np.uint8)
             good = Enhancer(EnhanceParameters(brightness="off")).enhance(Frame(bad, encoding="mono8")).image

@@ -60,15 +60,15 @@ def _guided(plane: NDArray, sigma: float, result: NDArray) -> None:
         bottom = min(top + rows, height)
         first, last = max(top - _SIDE, 0), min(bottom + _SIDE, height)
         part = plane[first:last]
-        mean = cv2.boxFilter(part, cv2.CV_32F, size)
-        variance = cv2.sqrBoxFilter(part, cv2.CV_32F, size)
+        mean: NDArray = cv2.boxFilter(part, cv2.CV_32F, size)
+        variance: NDArray = cv2.sqrBoxFilter(part, cv2.CV_32F, size)
         variance -= mean * mean
         np.maximum(variance, np.float32(1e-3), out=variance)
         a = np.divide(explained, variance, out=variance)
         a += np.float32(1)
         np.maximum(a, 0, out=a)
         mean -= a * mean  # b
-        smooth = cv2.blur(a, size)
+        smooth: NDArray = cv2.blur(a, size)
         smooth *= part
         smooth += cv2.blur(mean, size)
         inside = smooth[top - first : bottom - first]

@@ -75,7 +75,7 @@ def measure_spectrum(grey: NDArray, noise: float) -> Spectrum:
     plane *= window
     packed = cv2.dft(plane).ravel()
     # Real and imaginary part each hold half of a coefficient's power.
-    power = np.bincount(ring, packed * packed, minlength=_RINGS + 1)[:_RINGS] * 2
+    power: NDArray = np.bincount(ring, packed * packed, minlength=_RINGS + 1)[:_RINGS] * 2
     power /= np.maximum(count, 1) * float(np.vdot(window, window))
     floor = noise * noise + 1 / 12
     return _fit(power - floor, floor, count)

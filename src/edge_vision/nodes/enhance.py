@@ -58,7 +58,7 @@ class EnhanceNode(VisionNode[EnhanceNodeParameters]):
 
     def configure(self) -> None:
         self._enhancer = self._new_enhancer(self.parameters)
-        self._report: QualityReport | None = None
+        self._quality: QualityReport | None = None
         self._lens: CameraInfo | None = None
         self._controller = self._new_controller(self.parameters)
         self._asked_at: int | None = None
@@ -84,10 +84,10 @@ class EnhanceNode(VisionNode[EnhanceNodeParameters]):
         self._enhancer.set_camera(info)
 
     def learn_quality(self, report: QualityReport) -> None:
-        self._report = report
+        self._quality = report
 
     def enhance(self, frame: Frame) -> None:
-        report = self._report
+        report = self._quality
         if report is not None and abs(frame.stamp - report.stamp) > _REPORT_LIFE_S * NS_PER_S:
             report = None
         enhancer = self._enhancer
