@@ -60,7 +60,7 @@ def exposure_of(histogram: NDArray) -> Exposure:
     )
 
 
-_MOST_PIXELS = 160_000  # beyond that, every n-th row
+_MOST_PIXELS = 110_000  # beyond that, every n-th row
 
 
 def grey_histogram(grey: NDArray[np.uint8]) -> NDArray:

@@ -84,7 +84,7 @@ def pyramid_of(grey: NDArray[np.uint8], least: int = 16) -> list[NDArray[np.uint
 
 
 def halved(grey: NDArray) -> NDArray:
-    """Means of 2x2 pixels of uint8. OpenCV has a fast way for exact halves, and is ten times as slow for other ratios."""
+    """Means of 2x2 pixels of uint8. OpenCV has a fast way for exact halves, ten times that of other ratios."""
     height, width = grey.shape[0] // 2, grey.shape[1] // 2
     even = grey[: 2 * height, : 2 * width]
     return cv2.resize(even, (width, height), interpolation=cv2.INTER_AREA)

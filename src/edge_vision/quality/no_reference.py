@@ -155,6 +155,6 @@ def _sharpness(grey: NDArray[np.uint8], noise: float, spread: float) -> float:
 
 def _band(grey: NDArray[np.uint8]) -> NDArray[np.uint8]:
     """The middle rows of a large image."""
-    height = min(grey.shape[0], max(64, 90_000 // max(grey.shape[1], 1)))
+    height = min(grey.shape[0], max(64, 64_000 // max(grey.shape[1], 1)))
     top = (grey.shape[0] - height) // 2
     return grey[top : top + height]

@@ -150,7 +150,8 @@ def _groups(means: NDArray, flatness: NDArray, energy: NDArray) -> NDArray[np.fl
     size = len(means) // groups
     order = np.argsort(means)[: groups * size].reshape(groups, size)
     half, flat = max(size // 2, 8), max(round(size * _FLAT_SHARE), 8)
-    order = np.take_along_axis(order, np.argpartition(flatness[order], (flat - 1, half - 1), 1)[:, :half], 1)
+    flatter = np.argpartition(flatness[order], (flat - 1, half - 1), 1)[:, :half]
+    order = order[np.arange(groups)[:, None], flatter]
     x, y = flatness[order], energy[order]
     y = np.minimum(y, 4 * np.partition(y, half // 2, 1)[:, half // 2, None])
     variance, low = energy[order[:, :flat]].mean(1), x[:, :flat].mean(1)

@@ -71,7 +71,7 @@ class ChangeMeter:
         if before is None:
             return Change(flicker=flicker)
         floor = _NORMAL * (noise if math.isfinite(noise) else 1.0)
-        thin = max(1, len(grey) // 480)  # rows of large images are looked at one in so many
+        thin = max(1, len(grey) // 360)  # rows of large images are looked at one in so many
         rows = grey[::thin]
         moving = _cells(cv2.absdiff(rows, before[::thin])[:, 1:]) > 1.5 * floor + 0.4
         moving_share = float(np.count_nonzero(moving)) / moving.size
