@@ -19,6 +19,8 @@ NO_SOURCE = ("", "none")
 _TOKEN = r"[A-Za-z_]\w*"
 _NAMESPACE = re.compile(rf"/?({_TOKEN}(/{_TOKEN})*/?)?")
 _TOPIC = re.compile(rf"/?{_TOKEN}(/{_TOKEN})*")
+# What quality:=only has no use for.
+_OF_RESULTS = ("model", "backend", "precision", "detections_topic", "rig", "sources", "counters", "enhance", "use_rviz")
 _TOPICS = ("image_topic", "detections_topic", "imu_topic", "odometry_topic")
 
 
@@ -37,7 +39,8 @@ class Argument:
 
     @property
     def boolean(self) -> bool:
-        return self.choices == BOOLEAN
+        """Whether true and false are among the choices, in whatever case."""
+        return set(BOOLEAN) <= set(self.choices or ())
 
 
 ARGUMENTS: tuple[Argument, ...] = (
@@ -116,7 +119,15 @@ ARGUMENTS: tuple[Argument, ...] = (
     Argument(
         "counters", "", "YAML file of lines and zones that tracks are counted at (docs/counting.md); empty: no counter."
     ),
-    Argument("quality", "false", "Image quality figures. No node gives them yet: only false is accepted.", BOOLEAN),
+    Argument(
+        "quality",
+        "false",
+        "Tell how good the images are on image_quality (docs/quality_node.md); only: that alone, with no model, on "
+        "image_topic or a source that is given.",
+        (*BOOLEAN, "only"),
+    ),
+    Argument("quality_rate", "", "Quality reports per second, 0: of every frame; empty: as the parameter files say."),
+    Argument("reference_image", "", "With quality: file of an image that all are compared with (PSNR, SSIM)."),
     Argument(
         "enhance",
         "false",
@@ -148,12 +159,32 @@ def checked(values: Mapping[str, str]) -> dict[str, str]:
         if argument is None:
             raise DeploymentError(f"unknown launch argument {name!r}; there are {', '.join(known)}")
         result[name] = _checked(argument, value)
-    if result.get("quality") == "true":
-        raise DeploymentError("quality:=true: this version has no quality node; leave quality:=false")
+    _check_quality(result)
     if result.get("counters") and result.get("tracking") == "false":
         raise DeploymentError(f"counters:={result['counters']}: counted are tracks; leave tracking:=true")
     _check_rig(result)
     return result
+
+
+def _check_quality(given: Mapping[str, str]) -> None:
+    wanted = given.get("quality", "false")
+    for name in ("quality_rate", "reference_image"):
+        if given.get(name) and wanted == "false":
+            raise DeploymentError(f"{name}:={given[name]} is for the quality node: give quality:=true as well")
+    rate = given.get("quality_rate", "")
+    try:
+        good = not rate or 0 <= float(rate) <= 1000
+    except ValueError:
+        good = False
+    if not good:
+        raise DeploymentError(f"quality_rate:={rate} must be a number from 0 (every frame) to 1000")
+    if wanted != "only":
+        return
+    for name in _OF_RESULTS:
+        if given.get(name) not in (None, "", "false"):
+            raise DeploymentError(
+                f"{name}:={given[name]} is for other nodes than quality:=only starts; quality:=true does"
+            )
 
 
 def _check_rig(given: Mapping[str, str]) -> None:

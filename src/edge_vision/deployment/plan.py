@@ -23,18 +23,30 @@ from edge_vision.inference.hardware import Hardware, detect_hardware
 from edge_vision.inference.profiles import load_profile, on_machine, profile_name
 from edge_vision.paths import share_directory
 
-NODES = ("camera", "enhance", "inference", "tracking", "counter", "multi_camera", "overlay", "monitor", "recorder")
+NODES = (
+    "camera",
+    "quality",
+    "enhance",
+    "inference",
+    "tracking",
+    "counter",
+    "multi_camera",
+    "overlay",
+    "monitor",
+    "recorder",
+)
 """What can be started, in the order in which data flows; each is also the name of its executable."""
 
 # Which node takes a launch argument as its parameter of the same name.
 _NODE_OF = {"source": "camera", "camera_motion": "tracking"} | dict.fromkeys(
     ("model", "hardware", "backend", "precision"), "inference"
 )
+_OTHERWISE = ("counters", "quality_rate", "reference_image", "rig", "use_sim_time")  # become parameters as well
 # Topics of others by the argument that names them.
 _INPUTS = {"detections_topic": "detections", "imu_topic": "imu", "odometry_topic": "odom"}
 _COMPRESSED = "/compressed"
 _TAKE_ENHANCED = ("inference", "tracking", "counter", "overlay", "recorder")
-_TAKE_IMAGES = ("inference", "tracking", "overlay", "recorder")
+_TAKE_IMAGES = ("quality", "inference", "tracking", "overlay", "recorder")
 _RVIZ_TOPICS = ("image_raw", "overlay", "markers", "camera_info")
 _PROFILE_VARIABLES = ("FASTDDS_DEFAULT_PROFILES_FILE", "FASTRTPS_DEFAULT_PROFILES_FILE")
 
@@ -71,7 +83,8 @@ def plan(
     value = {argument.name: argument.default for argument in ARGUMENTS} | given
     image_topic, compressed = _image_topic(value["image_topic"])
     foreign = value["detections_topic"]
-    has_camera = value["source"] not in NO_SOURCE and ("source" in given or not (image_topic or foreign))
+    elsewhere = image_topic or foreign or value["quality"] == "only"
+    has_camera = value["source"] not in NO_SOURCE and ("source" in given or not elsewhere)
     if has_camera and foreign:
         raise DeploymentError(
             f"source:={value['source']} and detections_topic:={foreign} exclude each other: frames of ours, or "
@@ -92,6 +105,8 @@ def plan(
     profile_note, kind = _hardware(value["hardware"], machine)
     if value["counters"]:
         given["counters"] = str(_file("counters", value["counters"], "docs/counting.md"))
+    if value["reference_image"]:
+        given["reference_image"] = str(_file("reference_image", value["reference_image"], "docs/quality_node.md"))
     given_parameters = _parameters(given, nodes, kind, compressed, parameters or {})
     inputs = ((topic, value[argument]) for argument, topic in _INPUTS.items())
     enhanced = _enhanced_remaps() if "enhance" in nodes else ()
@@ -104,7 +119,7 @@ def plan(
     processes = _processes(groups, given_parameters, namespace, user_file, remaps, value["log_level"], environ)
     environment, environment_note = _environment(environ)
     notes = [
-        profile_note,
+        profile_note if "inference" in nodes else "",
         _nodes_note(value, groups, has_camera, image_topic),
         _parameters_note(user_file, given),
         environment_note,
@@ -228,6 +243,9 @@ def _nodes(value: Mapping[str, str], has_camera: bool, extra: Sequence[str]) -> 
     wanted |= {node for node in ("tracking", "overlay") if value[node] == "true"}
     if foreign and not value["image_topic"]:
         wanted -= {"overlay"}  # nothing to draw on
+    if value["quality"] == "only":
+        wanted = {"monitor", *extra} | ({"camera"} if has_camera else set())
+    wanted |= {"quality"} if value["quality"] != "false" else set()
     wanted |= {"counter"} if value["counters"] else set()
     wanted |= {"enhance"} if value["enhance"] == "true" else set()
     return tuple(node for node in NODES if node in wanted)
@@ -251,8 +269,8 @@ def _remaps(image_topic: str) -> tuple[tuple[str, str], ...]:
 
 
 def _enhanced_remaps() -> tuple[tuple[str, str], ...]:
-    """Enhanced images and their camera_info in place of the camera's, for all that look at results: boxes are in pixels of
-    the image that they were found in. These rules come first, and the first that fits a name wins."""
+    """Enhanced images and their camera_info in place of the camera's, for all that look at results: boxes are in pixels
+    of the image that they were found in. These rules come first, and the first that fits a name wins."""
     pairs = (
         ("image_raw", "image_enhanced"),
         ("image_raw/shared", "image_enhanced/shared"),
@@ -285,6 +303,11 @@ def _parameters(
             result[node][name] = kind if name == "hardware" else given[name]
     if given.get("counters") and "counter" in result:
         result["counter"]["file"] = given["counters"]
+    if "quality" in result:
+        if given.get("quality_rate"):
+            result["quality"]["rate"] = float(given["quality_rate"])
+        if given.get("reference_image"):
+            result["quality"]["reference_image"] = given["reference_image"]
     if given.get("rig") and "multi_camera" in result:
         result["multi_camera"]["rig"] = given["rig"]
     if "use_sim_time" in given:
@@ -377,7 +400,7 @@ def _nodes_note(
 
 
 def _parameters_note(user_file: Path | None, given: Mapping[str, str]) -> str:
-    carried = [name for name in given if name in _NODE_OF or name in ("counters", "rig", "use_sim_time")]
+    carried = [name for name, text in given.items() if text and (name in _NODE_OF or name in _OTHERWISE)]
     layers = ["config/detect.yaml", *([str(user_file)] if user_file else [])]
     layers += [f"the arguments {', '.join(carried)}"] if carried else []
     return f"parameters, the later ones win: {', '.join(layers)}"

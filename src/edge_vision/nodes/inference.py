@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 
-from edge_vision.datatypes import Detections, Frame, LabelInfo
+from edge_vision.datatypes import Detections, Frame, LabelInfo, QualityReport
 from edge_vision.inference import Engine, InferenceError, load_bundle
 from edge_vision.inference.backends import BACKENDS
 from edge_vision.inference.bundle import PRECISIONS
@@ -14,6 +14,8 @@ from edge_vision.paths import find_model
 from edge_vision.ros import adapters, qos
 from edge_vision.ros.node import VisionNode
 from edge_vision.ros.parameters import NodeParameters, parameter
+from edge_vision.ros.quality_adapters import IMAGE_QUALITY
+from edge_vision.ros.quality_gate import MODES, QualityGate
 
 
 @dataclass(frozen=True)
@@ -55,10 +57,23 @@ class InferenceParameters(NodeParameters):
         choices=("raw", "compressed"),
         read_only=True,
     )
+    quality_gate: str = parameter(
+        "off",
+        "What becomes of frames while image_quality (docs/quality_node.md) says that the picture is bad; mark: they "
+        "are counted and told of in the diagnostics; skip: no inference, empty detections are published.",
+        choices=MODES,
+    )
+    quality_gate_causes: str = parameter(
+        "", "Causes that make a picture bad for quality_gate, separated by commas; empty: all."
+    )
+    quality_gate_age: float = parameter(
+        2.0, "Seconds after which an image_quality no longer counts: frames then pass.", range=(0.0, 3600.0)
+    )
 
 
 # Parameters that the running engine takes over; any other change loads a new engine.
-_LIVE = ("score_threshold", "iou_threshold", "max_detections", "classes")
+_GATE = ("quality_gate", "quality_gate_causes", "quality_gate_age")
+_LIVE = ("score_threshold", "iou_threshold", "max_detections", "classes", *_GATE)
 
 
 class InferenceNode(VisionNode[InferenceParameters]):
@@ -69,11 +84,20 @@ class InferenceNode(VisionNode[InferenceParameters]):
 
     def configure(self) -> None:
         self._prepared: tuple[InferenceParameters, Engine] | None = None  # loaded for a change that is under way
+        self._gate = _gate(self.parameters)
         self.engine = self._load(self.parameters)
         self.detections = self.publisher(Detections, "detections")
         self.label_info = self.publisher(LabelInfo, "label_info", profile=qos.LATCHED, counted=False)
         adapter = adapters.COMPRESSED_IMAGE if self.parameters.image_transport == "compressed" else adapters.IMAGE
         self.subscription(Frame, "image_raw", self.infer, adapter=adapter)
+        self.subscription(
+            QualityReport,
+            "image_quality",
+            self.learn_quality,
+            adapter=IMAGE_QUALITY,
+            counted=False,
+            needed=lambda: self._gate.mode != "off",
+        )
         self._preprocess, self._run = self.stage("preprocess"), self.stage("run")
         self._postprocess, self._publish = self.stage("postprocess"), self.stage("publish")
 
@@ -85,8 +109,16 @@ class InferenceNode(VisionNode[InferenceParameters]):
             self.engine.close()
             del self.engine
 
+    def learn_quality(self, report: QualityReport) -> None:
+        self._gate.learn(report)
+
     def infer(self, frame: Frame) -> None:
         engine = self.engine  # one engine for the whole frame, whatever is switched meanwhile
+        gate = self._gate
+        if gate.mode != "off" and not gate.passes(frame.stamp) and gate.mode == "skip":
+            with self._publish:
+                self.detections.publish(Detections(labels=engine.labels, stamp=frame.stamp, frame_id=frame.frame_id))
+            return
         with self._preprocess:
             prepared = engine.preprocess(frame)
         with self._run:
@@ -109,6 +141,7 @@ class InferenceNode(VisionNode[InferenceParameters]):
     def reconfigure(self, new: InferenceParameters) -> None:
         if not hasattr(self, "engine"):
             return  # not configured yet: configure takes the new values
+        gate = _gate(new)
         if self._only_live(new):
             self._set_thresholds(self.engine, new)
         else:
@@ -117,6 +150,9 @@ class InferenceNode(VisionNode[InferenceParameters]):
             engine = prepared[1] if prepared and self._same_model(prepared[0], new) else self._load(new)
             self._set_thresholds(engine, new)  # may have changed since
             self.engine = engine  # the old one is closed when the frame in work lets go of it
+        if any(getattr(new, name) != getattr(self.parameters, name) for name in _GATE):
+            gate.carry_over(self._gate)
+            self._gate = gate
         if self.active:
             self._announce()
 
@@ -140,7 +176,15 @@ class InferenceNode(VisionNode[InferenceParameters]):
             "hardware": description.hardware,
             "chosen because": description.reason,
             **{f"not {name}": why for name, why in description.rejected},
+            **self._gate.status(),
         }
+
+    def warning(self) -> str | None:
+        gate: QualityGate | None = getattr(self, "_gate", None)
+        why = gate.reason() if gate is not None else None
+        if gate is None or why is None:
+            return None
+        return f"frames are {'skipped' if gate.mode == 'skip' else 'marked'} for their quality ({why})"
 
     def _load(self, p: InferenceParameters) -> Engine:
         bundle = load_bundle(find_model(p.model), decoder=p.decoder or None)
@@ -170,3 +214,7 @@ class InferenceNode(VisionNode[InferenceParameters]):
 
     def _announce(self) -> None:
         self.label_info.publish(LabelInfo(self.engine.labels, self.engine.thresholds.score))
+
+
+def _gate(p: InferenceParameters) -> QualityGate:
+    return QualityGate(p.quality_gate, p.quality_gate_causes, p.quality_gate_age)

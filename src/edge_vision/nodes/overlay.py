@@ -3,18 +3,30 @@
 from __future__ import annotations
 
 from collections import OrderedDict
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from visualization_msgs.msg import MarkerArray
 
-from edge_vision.datatypes import CameraInfo, Counts, Detections, Frame, LabelInfo, NodeStats, Tracks
+from edge_vision.datatypes import (
+    NS_PER_S,
+    CameraInfo,
+    Counts,
+    Detections,
+    Frame,
+    LabelInfo,
+    NodeStats,
+    QualityReport,
+    Tracks,
+)
 from edge_vision.drawing import OverlayOptions, OverlayRenderer, draw_counts
 from edge_vision.ros import adapters, qos
 from edge_vision.ros.markers import to_markers
 from edge_vision.ros.node import Unusable, VisionNode
 from edge_vision.ros.parameters import NodeParameters, parameter
+from edge_vision.ros.quality_adapters import IMAGE_QUALITY
 
 _FRAMES_KEPT = 8  # frames that wait for their results; more would only cost memory
+_VERDICT_LIFE_S = 2.0  # an image_quality older than that is not shown
 
 
 @dataclass(frozen=True)
@@ -38,6 +50,7 @@ class OverlayNode(VisionNode[OverlayParameters]):
         self._labels: tuple[str, ...] = ()
         self._info: CameraInfo | None = None
         self._counts: Counts | None = None
+        self._quality: QualityReport | None = None
         self._latencies: dict[str, tuple[float, float]] = {}
         self.overlay = self.publisher(Frame, "overlay")
         markers = adapters.Adapter(Tracks, MarkerArray, self._to_markers, _no_input)
@@ -50,6 +63,14 @@ class OverlayNode(VisionNode[OverlayParameters]):
         self.subscription(LabelInfo, "label_info", self.learn_labels, profile=qos.LATCHED, counted=False)
         self.subscription(NodeStats, "node_stats", self.learn_stats, counted=False)
         self.subscription(Counts, "counts", self.learn_counts, counted=False, needed=self._looked_at)
+        self.subscription(
+            QualityReport,
+            "image_quality",
+            self.learn_quality,
+            adapter=IMAGE_QUALITY,
+            counted=False,
+            needed=self._looked_at,
+        )
         kind: type = Tracks if p.objects == "tracks" else Detections
         self.subscription(kind, p.objects, self.draw, counted=False, needed=self._drawing_needed)
         self._draw, self._publish = self.stage("draw"), self.stage("publish")
@@ -89,7 +110,12 @@ class OverlayNode(VisionNode[OverlayParameters]):
     def learn_counts(self, counts: Counts) -> None:
         self._counts = counts
 
+    def learn_quality(self, report: QualityReport) -> None:
+        self._quality = report
+
     def draw(self, objects: Tracks | Detections) -> None:
+        if not objects.labels and self._labels:
+            objects = replace(objects, labels=self._labels)  # which messages do not carry
         if isinstance(objects, Tracks) and self._info is not None and self.markers.has_subscribers:
             self.markers.publish(objects)
         frame = self._frames.pop(objects.stamp, None)
@@ -98,7 +124,7 @@ class OverlayNode(VisionNode[OverlayParameters]):
         while self._frames and next(iter(self._frames)) < objects.stamp:  # passed over by the inference node
             self._frames.popitem(last=False)
         with self._draw:
-            image = self._renderer.draw(frame.image, objects, lines=self._lines())
+            image = self._renderer.draw(frame.image, objects, lines=self._lines(objects.stamp))
             if self._counts is not None:
                 draw_counts(image, self._counts, scale=self.parameters.scale)
         with self._publish:
@@ -108,12 +134,15 @@ class OverlayNode(VisionNode[OverlayParameters]):
         if hasattr(self, "_renderer"):
             self._renderer = OverlayRenderer(OverlayOptions(trail=new.trail, scale=new.scale))
 
-    def _lines(self) -> tuple[str, ...]:
+    def _lines(self, stamp: int) -> tuple[str, ...]:
         if not self.parameters.status:
             return ()
         line = f"{self.output_rate.value():.0f} fps"
         for p50, p95 in self._latencies.values():
             line += f"   latency {p50:.1f} ms (p95 {p95:.1f})"
+        quality = self._quality
+        if quality is not None and abs(stamp - quality.stamp) <= _VERDICT_LIFE_S * NS_PER_S:
+            line += f"   picture {quality.cause.replace('_', ' ')}"
         return (line,)
 
     def _to_markers(self, tracks: Tracks) -> MarkerArray:

@@ -38,9 +38,16 @@ def values(stats: NodeStats, extra: dict[str, str]) -> dict[str, str]:
 
 
 def make(
-    name: str, stats: NodeStats, extra: dict[str, str], problem: str | None, waiting: bool, active: bool
+    name: str,
+    stats: NodeStats,
+    extra: dict[str, str],
+    problem: str | None,
+    waiting: bool,
+    active: bool,
+    warning: str | None = None,
 ) -> DiagnosticArray:
-    """One node's DiagnosticArray without its stamp. problem: an error that lasts; waiting: no input comes."""
+    """One node's DiagnosticArray without its stamp. problem: an error that lasts; waiting: no input comes;
+    warning: what the node sees deserves attention."""
     pairs = values(stats, extra)
     status = DiagnosticStatus(name=name.lstrip("/"), hardware_id=_HOST)
     if problem:
@@ -49,6 +56,8 @@ def make(
         status.level, status.message = DiagnosticStatus.WARN, "not active"
     elif waiting:
         status.level, status.message = DiagnosticStatus.WARN, "no input for some seconds"
+    elif warning:
+        status.level, status.message = DiagnosticStatus.WARN, warning
     elif pairs.get("throttled", "no") != "no":
         status.level, status.message = DiagnosticStatus.WARN, f"the board slows itself down: {pairs['throttled']}"
     else:

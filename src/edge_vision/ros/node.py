@@ -111,6 +111,10 @@ class VisionNode(LifecycleNode, Generic[P]):
         """What the node adds to its diagnostics."""
         return {}
 
+    def warning(self) -> str | None:
+        """What deserves attention now: the node is well, what it sees is not. Shown in the diagnostics as a warning."""
+        return None
+
     # --- what a node uses --------------------------------------------------------------------------------------------
 
     def publisher(
@@ -452,7 +456,13 @@ class VisionNode(LifecycleNode, Generic[P]):
     def _report_now(self) -> None:
         stats = self.statistics()
         message = diagnostics.make(
-            self.get_fully_qualified_name(), stats, self.status(), self._problem, self._waiting(), self.active
+            self.get_fully_qualified_name(),
+            stats,
+            self.status(),
+            self._problem,
+            self._waiting(),
+            self.active,
+            self.warning() if self.active else None,
         )
         message.header.stamp = self.get_clock().now().to_msg()
         self._diagnostics.publish(message)

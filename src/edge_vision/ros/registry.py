@@ -11,6 +11,7 @@ if TYPE_CHECKING:
 # name: (module in edge_vision.nodes, class, one line for people)
 NODES: dict[str, tuple[str, str, str]] = {
     "camera": ("camera", "CameraNode", "frames from a camera, stream, file or the simulation"),
+    "quality": ("quality", "QualityNode", "how good the camera's picture is, and what spoils it"),
     "enhance": ("enhance", "EnhanceNode", "frames in, better frames out: brightness, sharpness, noise, distortion"),
     "inference": ("inference", "InferenceNode", "frames in, detections out"),
     "tracking": ("tracking", "TrackingNode", "detections in, tracks out"),

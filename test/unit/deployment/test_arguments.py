@@ -27,6 +27,8 @@ NAMES = [
     *(
         "counters",
         "quality",
+        "quality_rate",
+        "reference_image",
         "enhance",
         "overlay",
         "use_rviz",
@@ -67,7 +69,9 @@ def test_booleans_in_any_case(given: str, meant: str):
         ("namespace", "front//left", "is no ROS namespace"),
         ("image_topic", "front image", "is no ROS topic name"),
         ("image_topic", "/", "is no ROS topic name"),
-        ("quality", "true", "this version has no quality node; leave quality:=false"),
+        ("quality", "maybe", "quality:=maybe is not possible; choose one of true, false, only"),
+        ("quality_rate", "5", "quality_rate:=5 is for the quality node: give quality:=true as well"),
+        ("reference_image", "a.png", "reference_image:=a.png is for the quality node: give quality:=true as well"),
         ("modle", "x", "unknown launch argument 'modle'; there are source, model"),
     ],
 )
@@ -85,3 +89,15 @@ def test_namespaces_that_ros_takes(value: str):
 def test_a_value_that_is_no_text_is_refused():
     with pytest.raises(DeploymentError, match="composed must be a text, got True"):
         checked({"composed": True})  # type: ignore[dict-item]
+
+
+@pytest.mark.parametrize("rate", ["often", "-1", "1001", "nan"])
+def test_a_quality_rate_is_a_number_in_its_range(rate: str):
+    with pytest.raises(DeploymentError, match="must be a number from 0"):
+        checked({"quality": "True", "quality_rate": rate})
+
+
+def test_quality_alone_takes_nothing_that_is_for_other_nodes():
+    assert checked({"quality": "only", "counters": "", "image_topic": "a"})["quality"] == "only"
+    with pytest.raises(DeploymentError, match="model:=x is for other nodes than quality:=only starts"):
+        checked({"quality": "only", "model": "x"})

@@ -83,6 +83,24 @@ def test_counters_start_the_counter_with_their_file(tmp_path: Path, monkeypatch)
         plan({"counters": "gate.yaml", "tracking": "false"})
 
 
+def test_quality_joins_the_pipeline_or_runs_alone(tmp_path: Path, monkeypatch):
+    (tmp_path / "good.png").write_bytes(b"")
+    monkeypatch.chdir(tmp_path)
+    given = {"quality": "true", "quality_rate": "2", "reference_image": "good.png"}
+    process = only(plan(given))
+    assert process.nodes == ("camera", "quality", "inference", "tracking", "overlay", "monitor")
+    assert parameters_of(process) == {"quality": {"rate": 2.0, "reference_image": str(tmp_path / "good.png")}}
+    alone = plan({"quality": "only", "quality_rate": "", "image_topic": "/theirs/image/compressed"})
+    assert only(alone).nodes == ("quality", "monitor")
+    assert parameters_of(only(alone)) == {"quality": {"image_transport": "compressed"}}
+    assert ("image_raw", "/theirs/image") in only(alone).remaps
+    assert not any("Backends" in note or "quality_rate" in note for note in alone.notes)
+    assert only(plan({"quality": "only"})).nodes == ("quality", "monitor")
+    assert only(plan({"quality": "only", "source": "0"})).nodes == ("camera", "quality", "monitor")
+    with pytest.raises(DeploymentError, match=r"reference_image:=none\.png: there is no such file"):
+        plan({"quality": "true", "reference_image": "none.png"})
+
+
 def test_without_tracking_the_overlay_draws_detections():
     assert parameters_of(only(plan({"tracking": "false"}))) == {"overlay": {"objects": "detections"}}
 
@@ -216,7 +234,7 @@ def test_rviz_moves_into_the_namespace():
     [
         ({"values": {"params_file": "/nope.yaml"}}, "params_file:=/nope.yaml: there is no such file"),
         ({"values": {"rviz_config": "/nope.rviz", "use_rviz": "true"}}, "rviz_config:=/nope.rviz: "),
-        ({"values": {}, "extra_nodes": ("printer",)}, "unknown node printer; there are camera, enhance, "),
+        ({"values": {}, "extra_nodes": ("printer",)}, "unknown node printer; there are camera, quality, "),
         ({"values": {}, "parameters": {"printer": {}}}, "parameters for unknown node printer; there are camera"),
         ({"values": {"model": 3}}, "model must be a text"),
     ],
