@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 
 _BLOCK = 8
 _ROWS = 240  # rows that are looked at, and columns: more tell no more
-_SAMPLES = 1200  # pixels that stand for an image's colour
+_SAMPLES = 1000  # pixels that stand for an image's colour
 _BRIGHT_SHARE = 0.05
 
 

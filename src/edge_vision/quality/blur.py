@@ -27,7 +27,7 @@ from numpy.typing import NDArray
 _MOST_PIXELS = 240_000  # of the image that edges are looked for in
 _CELL = 8  # px of that image: one edge at most in each
 _DIRECTIONS = 8
-_EDGES = 18  # measured in each direction
+_EDGES = 16  # measured in each direction
 _LEAST_EDGES = 6
 _REACH = 20  # px of the profile either side
 _HALF = 15  # px of the bump either side

@@ -69,10 +69,10 @@ class FlickerMeter:
         count = len(self._times)
         if count < _LEAST:
             return math.nan, math.nan
+        if max(self._light) - min(self._light) < 2 * _LEAST_SWING:
+            return 0.0, math.nan
         times = np.array(self._times) - self._times[0]
         light = np.array(self._light)
-        if 2 * float(np.var(light)) < _LEAST_SWING**2:
-            return 0.0, math.nan
         trend = np.stack([np.ones(count), times / times[-1], np.square(times / times[-1])], 1)
         light = light - trend @ np.linalg.lstsq(trend, light, rcond=None)[0]
         total = float(light @ light)
@@ -96,6 +96,8 @@ class FlickerMeter:
 def _stripes(rows: NDArray) -> float:
     """Amplitude of the strongest sine over the rows, 0 where it is not most of what there is."""
     count = len(rows)
+    if float(rows.max() - rows.min()) < 2 * _LEAST_SWING:
+        return 0.0
     line, window = _fitting(count)
     rows = rows - line * float(line @ rows) - rows.sum() / count
     power = np.square(np.abs(np.fft.rfft(rows * window)))

@@ -21,6 +21,8 @@ _LEAST_MOVING = 0.12  # share of the image, for a frame to tell where nothing mo
 _BLANK_S = 1.0
 _BLANK_FRAMES = 8
 _LONGEST_GAP_S = 5.0
+_LOOK_S = 0.05
+_NEVER_NS = 10**18
 
 
 @dataclass(frozen=True, slots=True)
@@ -48,7 +50,8 @@ class ChangeMeter:
         self._lively: NDArray[np.float32] | None = None  # recent share of frames in which a cell moved
         self._blank_frames: NDArray[np.int32] | None = None  # for how many frames a cell has been blank and still
         self._blank_s: NDArray[np.float32] | None = None
-        self._last = 0
+        self._looked = -_NEVER_NS
+        self._occluded_share = math.nan
 
     def update(self, pyramid: Sequence[NDArray[np.uint8]], stamp: int, noise: float) -> Change:
         """pyramid: of the grey image (`edge_vision.quality.grey.pyramid_of`), whose first is kept until the next call;
@@ -67,7 +70,6 @@ class ChangeMeter:
         strips = next(image for image in pyramid if len(image) <= _STRIPS)
         thumbnail = cv2.resize(strips, (_PARTS, len(strips)), interpolation=cv2.INTER_AREA).astype(np.float32)
         flicker = self._flicker.update(thumbnail, stamp)
-        step, self._last = (stamp - self._last) * 1e-9, stamp
         if before is None:
             return Change(flicker=flicker)
         floor = _NORMAL * (noise if math.isfinite(noise) else 1.0)
@@ -75,11 +77,14 @@ class ChangeMeter:
         rows = grey[::thin]
         moving = _cells(cv2.absdiff(rows, before[::thin])[:, 1:]) > 1.5 * floor + 0.4
         moving_share = float(np.count_nonzero(moving)) / moving.size
-        occluded = math.nan
-        if moving_share >= _LEAST_MOVING:
+        step = (stamp - self._looked) * 1e-9
+        if moving_share < _LEAST_MOVING:
+            self._occluded_share = math.nan
+        elif not 0 <= step < _LOOK_S:  # what stays for a second need not be looked at more often
+            self._looked = stamp
             blank = ~moving & (_cells(cv2.absdiff(rows[:, 1:], rows[:, :-1])) < 1.4 * floor + 0.8)
-            occluded = self._occluded(moving, blank, step)
-        return Change(0, 0.0, moving_share, occluded, flicker)
+            self._occluded_share = self._occluded(moving, blank, step)
+        return Change(0, 0.0, moving_share, self._occluded_share, flicker)
 
     @staticmethod
     def _same(grey: NDArray, before: NDArray) -> bool:
@@ -93,6 +98,7 @@ class ChangeMeter:
             self._lively = np.zeros(moving.shape, np.float32)
             self._blank_frames = np.zeros(moving.shape, np.int32)
             self._blank_s = np.zeros(moving.shape, np.float32)
+            step = 0.0
         assert self._blank_frames is not None
         assert self._blank_s is not None
         self._lively += 0.15 * (moving - self._lively)
