@@ -6,6 +6,8 @@ those are few, with two objects as with five hundred.
 
 from __future__ import annotations
 
+from functools import lru_cache
+
 import numpy as np
 from numpy.typing import NDArray
 
@@ -154,21 +156,33 @@ def _at_once(
 ) -> Candidates:
     """Similarities of all kinds of pairs, such that match_gate is the gate of each kind."""
     rows, columns, overlaps = candidates
-    similarity = _weighted(parameters, record, candidates, boxes, scores)
-    if similarity is overlaps:
-        similarity = overlaps.copy()
-    life = record["state"][rows]
-    weak = (~strong.take(columns)).nonzero()[0]
-    if len(weak):
-        found = overlaps.take(weak) * np.float32(parameters.match_gate / max(parameters.low_gate, 1e-6))
-        if parameters.low_slack:
-            deviation = np.sqrt(state[:, motion.VAR_POSITION].take(rows.take(weak)))
-            found *= 1.0 + parameters.low_slack * (np.clip(deviation, SURE, UNSURE) - SURE)
-        similarity[weak] = found * (life.take(weak) == CONFIRMED)
-    tentative = (life == TENTATIVE).nonzero()[0]
-    if len(tentative):
-        similarity[tentative] *= parameters.match_gate / max(parameters.tentative_gate, 1e-6)
+    gate = parameters.match_gate
+    low = gate / max(parameters.low_gate, 1e-6)
+    if parameters.direction:
+        weighted = _weighted(parameters, record, candidates, boxes, scores)
+        similarity = np.where(strong.take(columns), weighted, overlaps * np.float32(low))
+    else:
+        similarity = overlaps * np.where(strong, scores if parameters.fuse_score else 1.0, low).take(columns)
+    # What a pair counts by the state of its track: weak detections continue confirmed tracks only.
+    life = record["state"]
+    count = len(life)
+    by_track = _by_life(gate / max(parameters.tentative_gate, 1e-6)).take(life, 1)
+    if parameters.low_slack:
+        deviation = np.sqrt(state[:, motion.VAR_POSITION])
+        unsure = (deviation > SURE) & (life == CONFIRMED)
+        if np.count_nonzero(unsure):
+            slack = np.minimum(deviation, UNSURE) - SURE
+            by_track[0] += parameters.low_slack * slack * unsure
+    of_pair = np.where(strong, count, 0).take(columns)
+    of_pair += rows
+    similarity *= by_track.reshape(-1).take(of_pair)
     return rows, columns, similarity
+
+
+@lru_cache(maxsize=4)
+def _by_life(tentative: float) -> NDArray[np.float32]:
+    """(2, 3): factors of weak and of strong detections with tentative, confirmed and lost tracks."""
+    return np.array([[0.0, 1.0, 0.0], [tentative, 1.0, 1.0]], np.float32)
 
 
 def _cascade(
