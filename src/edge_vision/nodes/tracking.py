@@ -106,9 +106,9 @@ class TrackingNode(VisionNode[TrackingParameters]):
         self.tracks = self.publisher(Tracks, "tracks")
         self.states = self.publisher(Tracks, "tracks/state", adapter=adapters.TRACK_ARRAY, counted=False)
         self.looks = self._looks() if p.appearance_model else None
-        # Flow and looks take too long for the inference node's thread to do them.
-        take, short = (self.looks.pairs.add_detections, False) if self.looks else (self.update, True)
-        self.subscription(Detections, "detections", take, direct=short and p.camera_motion != "flow")
+        if self.looks is None:
+            # Flow takes too long for the inference node's thread to do it.
+            self.subscription(Detections, "detections", self.update, direct=p.camera_motion != "flow")
         self.subscription(LabelInfo, "label_info", self.learn_labels, profile=qos.LATCHED, counted=False)
         self._track, self._publish, self._total = self.stage("track"), self.stage("publish"), self.stage("latency")
         self.motion = CameraMotion(self, p)
@@ -120,6 +120,10 @@ class TrackingNode(VisionNode[TrackingParameters]):
         from edge_vision.ros.appearance_inputs import AppearanceInputs
 
         return AppearanceInputs(self, self.parameters, self.update)
+
+    def deactivate(self) -> None:
+        if self.looks is not None:
+            self.looks.stop()
 
     def cleanup(self) -> None:
         looks: AppearanceInputs | None = getattr(self, "looks", None)
@@ -160,6 +164,8 @@ class TrackingNode(VisionNode[TrackingParameters]):
 
     def every_second(self) -> None:
         self.motion.every_second()
+        if self.looks is not None:
+            self.looks.every_second()
 
     def status(self) -> dict[str, str]:
         if not hasattr(self, "tracker"):

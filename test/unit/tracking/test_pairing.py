@@ -90,6 +90,38 @@ def test_only_the_newest_frames_are_kept() -> None:
     assert log.delivered == [(5, None), (8, 8)]
 
 
+def test_a_detector_that_is_slower_than_the_frames_kept_has_more_of_them_kept() -> None:
+    log = Log(depth=4, most=16)
+    for stamp in range(60):
+        log.frame(stamp)
+        if stamp >= 10:
+            log.found(stamp - 10)
+    images = [frame for _, frame in log.delivered]
+    assert images[-40:] == list(range(10, 50))
+    assert 0 < log.pairs.missed <= 10
+
+
+def test_the_wait_of_the_last_ones_ends_when_somebody_says_so() -> None:
+    log = Log()
+    log.frame(1)
+    log.found(1, 2)
+    waiting = log.pairs.waiting
+    assert waiting is not None
+    assert waiting.stamp == 2
+    log.pairs.give_up(waiting)
+    log.pairs.give_up(waiting)  # no longer there
+    assert log.delivered == [(1, 1), (2, None)]
+    assert log.pairs.waiting is None
+    log.frame(3)
+    log.found(3, 4)
+    log.pairs.give_up(waiting)  # another one waits
+    assert log.delivered == [(1, 1), (2, None), (3, 3)]
+    log.pairs.forget()
+    assert log.delivered[-1] == (4, None)
+    log.found(3)
+    assert log.delivered[-1] == (4, None)  # its image was dropped: it may come again
+
+
 def test_time_that_jumps_back_begins_anew() -> None:
     log = Log(depth=4)
     log.frame(100, 101)
