@@ -73,6 +73,11 @@ def _verify(args: argparse.Namespace) -> Report:
     from edge_vision.verification import take_frames, usual_source, verify
 
     bundle = load_bundle(find_model(args.model), decoder=args.decoder)
+    if bundle.task != "detect":
+        raise ValueError(
+            f"{args.model} is for {bundle.task}; what is verified are the boxes of detectors. `edge_vision convert` "
+            "compares what it makes of this one with ONNX Runtime; to run it in another precision, name that"
+        )
     source = args.frames or usual_source(bundle.labels)
     if source is None:
         raise ValueError(

@@ -78,7 +78,7 @@ class TrackingParameters(NodeParameters):
     appearance_crops: int = parameter(8, "Most crops embedded a frame.", range=(1, 256), read_only=True)
     appearance_every: int = parameter(
         5,
-        "Frames after which a track is looked at again of which its box leaves no doubt.",
+        "Frames after which a track is looked at again although its box leaves no doubt.",
         range=(1, 1000),
         read_only=True,
     )

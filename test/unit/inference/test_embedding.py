@@ -12,6 +12,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from numpy.typing import NDArray
 
+from edge_vision.cli.main import main
 from edge_vision.datatypes import Frame
 from edge_vision.inference import BackendError, Engine, InputSpec, ModelError, load_bundle
 from edge_vision.inference.backends import backend
@@ -145,6 +146,26 @@ def test_what_is_wrong_is_said_with_the_remedy(
     embedder.close()
     with pytest.raises(BackendError, match="closed"):
         embedder.embed(frame, boxes)
+
+
+def test_conversion_works_and_verification_says_that_it_is_for_boxes(
+    tmp_path: Path, write_embedding_model: Writer, capsys: pytest.CaptureFixture[str]
+) -> None:
+    for name in ("openvino", "onnxruntime"):
+        if reason := backend(name).available():
+            pytest.skip(f"{name}: {reason}")
+    folder = bundle_folder(tmp_path, write_embedding_model)
+    frame, boxes = stripes()
+    with Embedder.load(load_bundle(folder)) as embedder:
+        expected = embedder.embed(frame, boxes)
+    assert main(["convert", str(folder), "--to", "openvino"]) == 0
+    bundle = load_bundle(folder)
+    assert [variant.backend for variant in bundle.variants] == ["onnxruntime", "openvino"]
+    assert (bundle.task, bundle.input.batch) == ("re-identification", 4)
+    with Embedder.load(bundle, backend="openvino") as embedder:
+        np.testing.assert_allclose(embedder.embed(frame, boxes), expected, atol=1e-4)
+    assert main(["verify", str(folder)]) == 2
+    assert "is for re-identification; what is verified are the boxes of detectors" in capsys.readouterr().err
 
 
 @settings(max_examples=40, deadline=None)
