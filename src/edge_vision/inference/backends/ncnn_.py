@@ -194,7 +194,10 @@ class NcnnSession:
         extractor = self.net.create_extractor()
         mats = []  # they must live until the last result is out
         for spec, array in zip(self.inputs, inputs, strict=True):
-            if array.dtype != np.float32 or array.shape[0] != 1 or (spec.shape and array.shape != spec.shape):
+            if array.shape[0] != 1:
+                problem = f"ncnn takes one image a run, and was given {array.shape[0]}"
+                raise BackendError(problem, "write input.batch: 1 in the bundle, or use another backend")
+            if array.dtype != np.float32 or (spec.shape and array.shape != spec.shape):
                 problem = f"ncnn was given {array.dtype} {list(array.shape)} for {spec}"
                 raise BackendError(problem, "correct the input's size, layout (nchw) and dtype (float32) in the bundle")
             mat = self.make_mat(np.ascontiguousarray(array[0]))
