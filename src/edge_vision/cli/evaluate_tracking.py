@@ -16,6 +16,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from edge_vision.cli import twin_sequences
 from edge_vision.evaluation import mot_files, sequences, tracking_table
 from edge_vision.evaluation.sequences import TrackingSequence
 from edge_vision.evaluation.track_records import SCORE_SCALES, TrackedBoxes
@@ -33,8 +34,16 @@ Contender = Callable[[TrackingSequence, NDArray[np.int64]], tuple[list[TrackedBo
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument("truth", type=Path, metavar="GT", help="truth: a folder of sequences, or a file (MOT, KITTI)")
-    parser.add_argument("boxes", type=Path, metavar="DET", help="detections or results: a folder, or a file")
+    parser.add_argument(
+        "truth",
+        metavar="GT",
+        help="truth: a folder of sequences, or a file (MOT, KITTI), or a scene of the twin (sim://conveyor?...)",
+    )
+    parser.add_argument(
+        "boxes", metavar="DET", help="detections or results: a folder, or a file; for the twin: a model that finds them"
+    )
+    parser.add_argument("--frames", type=int, default=1000, help="of the twin, each sequence")
+    parser.add_argument("--seeds", type=_numbers, default=(9001, 9002, 9003), metavar="N,...", help="of the twin")
     parser.add_argument(
         "--preset", nargs="+", default=["edge_vision"], help="tracker presets, one or several to compare"
     )
@@ -82,12 +91,13 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(args: argparse.Namespace) -> int:
     from edge_vision.benchmarks.peer_process import PeerFailed
+    from edge_vision.inference import InferenceError
 
     try:
         results, notes = evaluate(args)
     except (PeerFailed, ImportError) as error:
         return _fail(error, 1)
-    except (ValueError, OSError) as error:
+    except (ValueError, OSError, InferenceError) as error:
         return _fail(error, 2)
     if args.json:
         trackers = [{"name": r.name, **r.scores.as_dict(), "ms": dict(r.ms)} for r in results]
@@ -101,18 +111,7 @@ def evaluate(args: argparse.Namespace) -> tuple[list[Result], list[str]]:
     """Track, score, write what was asked for. Raises ValueError and OSError that name the file and the remedy."""
     from tqdm import tqdm
 
-    data = [
-        sequences.load_sequence(
-            *found,
-            kind=args.kitti_type,
-            classes=args.classes,
-            distractors=args.distractors,
-            scores=args.scores,
-            frame_rate=args.fps,
-            warps=args.warps,
-        )
-        for found in sequences.find_sequences(args.truth, args.boxes, names=args.sequences)
-    ]
+    data = _data(args)
     groups = sequences.group_names(args.groups, [sequence.name for sequence in data])
     frames = {s.name: sequences.chosen_frames(s.info.length, args.every, args.drop, args.seed, s.name) for s in data}
     truth = {s.name: sequences.truth_frames(s.truth, frames[s.name]) for s in data}
@@ -134,6 +133,23 @@ def evaluate(args: argparse.Namespace) -> tuple[list[Result], list[str]]:
     return results, notes + _write(args, results, data, frames, tracked)
 
 
+def _data(args: argparse.Namespace) -> list[TrackingSequence]:
+    if args.truth.startswith(twin_sequences.SCHEME):
+        return twin_sequences.twin_sequences(args.truth, args.boxes, frames=args.frames, seeds=args.seeds)
+    return [
+        sequences.load_sequence(
+            *found,
+            kind=args.kitti_type,
+            classes=args.classes,
+            distractors=args.distractors,
+            scores=args.scores,
+            frame_rate=args.fps,
+            warps=args.warps,
+        )
+        for found in sequences.find_sequences(Path(args.truth), Path(args.boxes), names=args.sequences)
+    ]
+
+
 def _contenders(
     args: argparse.Namespace, data: Sequence[TrackingSequence], stack: ExitStack
 ) -> tuple[dict[str, Contender], list[str]]:
@@ -142,7 +158,7 @@ def _contenders(
     if ready and len(ready) == len(data):
         if args.peers or args.peer_python:
             raise ValueError(f"{args.boxes} holds results, nothing is left to track for peers; give them detections")
-        return {args.boxes.stem: _as_it_is}, []
+        return {Path(args.boxes).stem: _as_it_is}, []
     if ready:
         raise ValueError(
             f"{args.boxes} holds results for {', '.join(ready)} and detections for others; score them one after "
@@ -208,7 +224,7 @@ def _peer(place: Any, name: str, warps: bool, every: int) -> Contender:
 
 
 def _detections(sequence: TrackingSequence, frames: NDArray[np.int64]) -> list[Any]:
-    return sequences.detections(sequence.boxes, frames, sequence.info.frame_rate)
+    return sequences.detections(sequence.boxes, frames, sequence.info.frame_rate, sequence.labels)
 
 
 def _warps(sequence: TrackingSequence, frames: NDArray[np.int64]) -> NDArray[np.float64] | None:

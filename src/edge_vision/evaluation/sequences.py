@@ -25,13 +25,15 @@ BOX_FILES = ("det.txt", "det/det.txt", "det_*.txt")
 class TrackingSequence:
     """One sequence with its truth and the boxes to score or to track.
 
-    warps: (length, 2, 3) camera motion as `mot_files.read_warps` has it, or None.
+    warps: (length, 2, 3) camera motion as `mot_files.read_warps` has it, or None; labels: what the boxes' class ids
+    mean; empty where classes are not to be told apart (files of tracking benchmarks hold one).
     """
 
     info: SequenceInfo
     truth: TruthRecords
     boxes: BoxRecords
     warps: NDArray[np.float64] | None = None
+    labels: tuple[str, ...] = ()
 
     @property
     def name(self) -> str:
@@ -201,15 +203,17 @@ def tracked_frames(boxes: BoxRecords, frames: NDArray[np.int64]) -> list[Tracked
     ]
 
 
-def detections(boxes: BoxRecords, frames: NDArray[np.int64], frame_rate: float) -> list[Detections]:
-    """The detections of each of the frames, stamped with its time: frame 1 is at 0. Classes are dropped: files of
-    tracking benchmarks hold one."""
+def detections(
+    boxes: BoxRecords, frames: NDArray[np.int64], frame_rate: float, labels: tuple[str, ...] = ()
+) -> list[Detections]:
+    """The detections of each of the frames, stamped with its time: frame 1 is at 0. labels: of their classes; without
+    any, all are of one class."""
     return [
         Detections(
             boxes.boxes[rows].astype(np.float32),
             boxes.scores[rows].astype(np.float32),
-            np.zeros(rows.stop - rows.start, np.int64),
-            ("object",),
+            boxes.class_ids[rows] if labels else np.zeros(rows.stop - rows.start, np.int64),
+            labels or ("object",),
             stamp=round((int(frame) - 1) * NS_PER_S / frame_rate),
         )
         for frame, rows in zip(frames, _rows(boxes.frames, frames), strict=True)

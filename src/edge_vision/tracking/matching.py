@@ -78,6 +78,23 @@ def match(
     return rows, chosen.take(rows)
 
 
+def once(boxes: NDArray, scores: NDArray, class_ids: NDArray, most: float) -> NDArray[np.bool_]:
+    """(N,) which detections to take when one object may have been found as two classes: of two boxes of different
+    classes that overlap by more than ``most``, the one that scores higher (the first of equals).
+
+    Detectors suppress doubles within a class only; two tracks on one object would trade their ids for ever.
+    """
+    rows, columns, overlaps = touching(boxes, boxes)
+    doubled = overlaps > most
+    doubled &= class_ids.take(rows) != class_ids.take(columns)
+    rows, columns = rows[doubled], columns[doubled]
+    better = scores.take(columns) > scores.take(rows)
+    better |= (scores.take(columns) == scores.take(rows)) & (columns < rows)
+    taken = np.ones(len(boxes), bool)
+    taken[rows[better]] = False
+    return taken
+
+
 def _overlap(state: motion.State, boxes: NDArray) -> Candidates:
     """Predicted and detected boxes that overlap."""
     predicted = _FAR_NEGATED.dot(state.T[motion.POSITION]).astype(np.float32)

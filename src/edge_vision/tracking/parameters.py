@@ -45,6 +45,8 @@ class TrackerParameters:
         False: only boxes of the same class;
     class_change: a pair of different classes counts this fraction less, so that another object of the right class
         wins, and a poor fit of the wrong class is none (with class_agnostic);
+    double_iou: of two detections of different classes that overlap by more, only the one that scores higher is taken
+        (with class_agnostic): one object, found as two; 1: both;
     class_memory: the most votes (sum of scores) that a track's class can save up against another.
 
     Appearance (where the tracker is given features, `appearance`):
@@ -93,6 +95,7 @@ class TrackerParameters:
     class_agnostic: bool = True
     class_change: float = 0.0
     class_memory: float = 10.0
+    double_iou: float = 1.0
     confirm_hits: int = 2
     confirm_score: float = 0.0
     confirm_after: float = 0.0
@@ -178,6 +181,7 @@ PRESETS: dict[str, TrackerParameters] = {
         clutter=1.5,
         grow=2.0,
         class_change=0.4,
+        double_iou=0.75,
         duplicate_iou=1.0,
         least_agility=0.5,
         noise=MotionNoise(agility=2.0),

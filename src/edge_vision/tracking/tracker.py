@@ -147,12 +147,29 @@ class Tracker:
             and scores[scores.argmin()] >= low
             and scores[scores.argmax()] < np.inf
         ):
-            return boxes, scores, class_ids
+            keep = None
+        else:
+            keep = self._sound(boxes, scores, low)
+            boxes, scores, class_ids = boxes[keep], scores[keep], class_ids[keep]
+        parameters = self.parameters
+        if parameters.double_iou < 1.0 and parameters.class_agnostic and np.count_nonzero(class_ids != class_ids[:1]):
+            once = matching.once(boxes, scores, class_ids, parameters.double_iou)
+            if np.count_nonzero(once) < len(once):
+                if keep is None:
+                    keep = once
+                else:
+                    keep[keep] = once
+                boxes, scores, class_ids = boxes[once], scores[once], class_ids[once]
+        if keep is not None:
+            self._accepted = keep
+        return boxes, scores, class_ids
+
+    def _sound(self, boxes: NDArray, scores: NDArray, low: float) -> NDArray[np.bool_]:
+        """Which are boxes, and score enough; counts those that are none."""
         sound = (np.abs(boxes) <= MAX_COORDINATE).all(axis=1) & (boxes[:, 2:] > boxes[:, :2]).all(axis=1)
         sound &= np.isfinite(scores)
         self.rejected += len(boxes) - int(np.count_nonzero(sound))
-        keep = self._accepted = sound & (scores >= low)
-        return boxes[keep], scores[keep], class_ids[keep]
+        return sound & (scores >= low)
 
     def _adapt(self) -> None:
         """Lets what adapts itself follow a change of the parameters while it runs."""

@@ -176,3 +176,16 @@ def test_a_real_sequence(shared_data: Path, capsys: pytest.CaptureFixture[str]) 
     combined = json.loads(capsys.readouterr().out)["trackers"][0]["combined"]
     assert (combined["frames"], combined["objects"], combined["identities"]) == (71, 359, 8)
     assert combined["hota"] > 0.4
+
+
+def test_the_twin_is_followed_without_switches(capsys: pytest.CaptureFixture[str]) -> None:
+    """The bundled detector on the twin; docs/tracking_scores.md has the figure of 3,000 frames."""
+    assert run("sim://conveyor", "conveyor_parts", "--frames", 120, "--seeds", 9001, "--json") == 0
+    scores = json.loads(capsys.readouterr().out)["trackers"][0]["combined"]
+    assert scores["frames"] == 120 and scores["objects"] > 1000
+    assert scores["idsw"] <= 1 and scores["idf1"] > 0.95
+
+
+def test_no_scene_of_the_twin_ends_with_2(capsys: pytest.CaptureFixture[str]) -> None:
+    assert run("sim://nothing", "conveyor_parts") == 2
+    assert "sim://conveyor" in capsys.readouterr().err

@@ -14,7 +14,8 @@ from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
 
 from edge_vision.tracking import association
-from edge_vision.tracking.association import assign, iou_matrix
+from edge_vision.tracking.association import assign, choose, far_negated, iou_matrix, listed, overlapping
+from edge_vision.tracking.matching import once
 
 
 def boxes(rng: np.random.Generator, count: int) -> np.ndarray:
@@ -131,3 +132,43 @@ def test_overlap_in_blocks_is_the_overlap() -> None:
     for k in (0, 57, 150, 299):
         np.testing.assert_array_equal(whole[k], iou_matrix(boxes[k : k + 1], boxes)[0])
         np.testing.assert_array_equal(grown[k], iou_matrix(boxes[k : k + 1], boxes, margin[k : k + 1])[0])
+
+
+@given(st.integers(0, 10_000), st.integers(1, 120), st.integers(1, 120), st.floats(0.02, 1.0))
+def test_pairs_that_overlap_are_those_of_the_matrix(seed: int, count: int, other: int, spread: float) -> None:
+    """Whether they come from a sweep along x or from looking at all."""
+    rng = np.random.default_rng(seed)
+    a, b = boxes(rng, count) * [1 / spread, 1, 1 / spread, 1], boxes(rng, other) * [1 / spread, 1, 1 / spread, 1]
+    turned_a, turned_b = far_negated(a), far_negated(b)
+    areas = [np.prod(turned[:2] + turned[2:], axis=0) for turned in (turned_a, turned_b)]
+    rows, columns, found = overlapping(turned_a, turned_b, *areas)
+    matrix = np.zeros((count, other), np.float32)
+    matrix[rows, columns] = found
+    np.testing.assert_allclose(matrix, iou_matrix(a, b), atol=1e-6)
+    assert (np.diff(rows) >= 0).all()
+
+
+@given(st.integers(0, 10_000), st.integers(1, 40), st.integers(1, 40), st.floats(0.05, 1.0))
+def test_listed_pairs_are_chosen_as_from_the_whole_matrix(seed: int, count: int, other: int, filled: float) -> None:
+    from scipy.optimize import linear_sum_assignment
+
+    rng = np.random.default_rng(seed)
+    matrix = np.where(rng.random((count, other)) < filled, rng.random((count, other)), 0.0).astype(np.float32)
+    rows, columns = choose(listed(matrix), 0.3, matrix.shape)
+    gain = np.maximum(matrix - np.float32(0.3), 0.0)
+    best = gain[linear_sum_assignment(gain, maximize=True)].sum()
+    assert len(set(rows.tolist())) == len(rows) == len(set(columns.tolist()))
+    np.testing.assert_allclose((matrix[rows, columns] - 0.3).sum(), best, atol=1e-4)
+
+
+def test_doubles_of_other_classes() -> None:
+    places = np.array([[0, 0, 10, 10], [0, 0, 10, 11], [0, 0, 10, 10], [50, 0, 60, 10]], np.float32)
+    scores = np.array([0.8, 0.9, 0.8, 0.3], np.float32)
+    assert once(places, scores, np.array([0, 1, 2, 0]), 0.75).tolist() == [False, True, False, True]
+    assert once(places, scores, np.array([0, 0, 0, 0]), 0.75).all()
+    assert once(places, np.full(4, 0.5, np.float32), np.array([0, 1, 2, 0]), 0.75).tolist() == [
+        True,
+        False,
+        False,
+        True,
+    ]

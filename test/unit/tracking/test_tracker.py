@@ -163,6 +163,44 @@ def test_a_detector_with_many_false_ones_has_to_be_surer() -> None:
     assert frames_until_shown(60) in (3, 4)
 
 
+def test_one_object_found_as_two_classes_is_one_track() -> None:
+    """Detectors suppress doubles within a class only. The classes take turns in who scores higher."""
+    tracker = Tracker.from_preset("edge_vision")
+    for step in range(20):
+        x = 100 + 4 * step
+        found = [box(x, 100), box(x + 2, 101), box(x, 300)]
+        scores = [0.8, 0.6, 0.9] if step % 3 else [0.6, 0.8, 0.9]
+        tracks = tracker.update(frame(found, step / 30, scores, [0, 1, 2]))
+        assert tracks.ids.tolist() == [1, 2], step
+        assert tracks.class_ids.tolist() == [0, 2] or step < 3
+    both = Tracker.from_preset("edge_vision", double_iou=1.0)
+    for step in range(20):
+        tracks = both.update(frame([box(100, 100), box(102, 101)], step / 30, 0.9, [0, 1]))
+    assert len(tracks) == 2
+
+
+def test_refused_and_doubled_boxes_together() -> None:
+    """A box that is none and a double in one frame: the others are tracked with their own scores and classes."""
+    tracker = Tracker.from_preset("edge_vision")
+    for step in range(3):
+        found = [box(100, 100), [np.nan, 0, 10, 10], box(101, 100), box(300, 100)]
+        tracks = tracker.update(frame(found, step / 30, [0.7, 0.9, 0.8, 0.9], [0, 0, 1, 2]))
+    assert tracks.class_ids.tolist() == [1, 2]
+    np.testing.assert_allclose(tracks.scores, [0.8, 0.9])
+    assert tracker.rejected == 3
+
+
+def test_heights_tell_apart_what_overlaps_as_much() -> None:
+    """Between two detections that overlap a track alike, the one of its own height continues it."""
+    tracker = Tracker.from_preset("edge_vision")
+    for step in range(10):
+        tracker.update(frame([box(100, 100, 40, 100)], step / 30))
+    # Both overlap by 0.66: one lies 8 px beside, the other is half as high again.
+    tracks = tracker.update(frame([box(100, 100, 40, 152), box(108, 100, 40, 100)], 10 / 30))
+    assert tracks.ids.tolist()[0] == 1
+    assert abs(tracks.boxes[0, 3] - tracks.boxes[0, 1] - 100) < 10
+
+
 def test_another_class_is_a_worse_match() -> None:
     """A false box of another class beside a person does not take the person over, nor end its track."""
     tracker = Tracker.from_preset("edge_vision")
