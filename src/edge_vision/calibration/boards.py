@@ -58,8 +58,9 @@ class Board:
     | acircles | centres in a row x rows | from row to row = half of that in a row (as OpenCV) | diameter | centres |
 
     The board's frame, seen from the printed side: x to the right, y down, z into the board, origin at point 0, the top
-    left one, points row by row. An AprilGrid has Kalibr's: y up, z out of the board, origin at the bottom left corner of
-    tag 0; its points are row by row of tag *corners* from the bottom, 2 x columns in a row, as Kalibr numbers them.
+    left one, points row by row. The top left square of a chessboard is dark, that of a charuco too (but see legacy).
+    An AprilGrid has Kalibr's frame: y up, z out of the board, origin at the bottom left corner of tag 0; its points are
+    row by row of tag *corners* from the bottom, 2 x columns in a row, as Kalibr numbers them.
     """
 
     kind: str
@@ -73,8 +74,10 @@ class Board:
     """of the markers: OpenCV's name, one of DICTIONARIES"""
     first_marker: int = 0
     """id of the first marker, or tag; the others follow"""
+    border: int = 0
+    """cells, the width of a marker's black border; default 1, for an aprilgrid 2, as Kalibr prints its tags"""
     legacy: bool = False
-    """charuco as OpenCV before 4.7 drew it: with an even number of rows, the top left square is white"""
+    """charuco as OpenCV before 4.6 drew it: with an even number of rows, the top left square is white"""
     name: str = ""
 
     def __post_init__(self) -> None:
@@ -106,7 +109,8 @@ class Board:
     def outline(self) -> NDArray[np.float64]:
         """(4, 3) metres: the corners of the printed pattern in the board's frame, in order around it."""
         points = self.points
-        around = {"chessboard": self.spacing, "charuco": self.spacing, "aprilgrid": 0.0}.get(self.kind, self.marker / 2)
+        gap = self.spacing - self.marker
+        around = {"chessboard": self.spacing, "charuco": self.spacing, "aprilgrid": gap}.get(self.kind, self.marker / 2)
         (x0, y0, _), (x1, y1, _) = points.min(0) - around, points.max(0) + around
         return np.array([[x0, y0, 0], [x1, y0, 0], [x1, y1, 0], [x0, y1, 0]])
 
@@ -114,6 +118,38 @@ class Board:
     def partial(self) -> bool:
         """True where a view of a part of the board tells which part it is."""
         return self.kind in ("charuco", "aprilgrid")
+
+    @property
+    def ambiguous(self) -> bool:
+        """True where the pattern turned by half a turn (or a quarter) is the same pattern.
+
+        Views of such a board are numbered as if its top were up in the image: no matter for one camera, but two cameras
+        that see it must agree on what is up. One even and one odd number of corners avoid it.
+        """
+        if self.kind == "acircles":
+            return self.rows % 2 == 0
+        return self.kind == "circles" or (self.kind == "chessboard" and (self.columns + self.rows) % 2 == 0)
+
+    @property
+    def markers(self) -> NDArray[np.float64]:
+        """(markers, 4, 3) metres in the board's frame: corners as seen on the print, clockwise from the top left.
+
+        In the order of their ids. Charuco: one in each white square, row by row; aprilgrid: every tag, from the bottom.
+        """
+        if self.kind == "charuco":
+            white = 0 if self.legacy and self.rows % 2 == 0 else 1  # parity of column + row
+            cells = [(x, y) for y in range(self.rows) for x in range(self.columns) if (x + y) % 2 == white]
+            # Point 0 is the corner between the first four squares: square (0, 0) begins at -spacing.
+            low: NDArray[np.float64] = (np.array(cells) - 1.0) * self.spacing + (self.spacing - self.marker) / 2
+            order = np.array([[0, 0], [1, 0], [1, 1], [0, 1]])
+        elif self.kind == "aprilgrid":
+            row, column = (grid.ravel() for grid in np.indices((self.rows, self.columns)))
+            low = np.column_stack([column, row]).astype(np.float64) * self.spacing
+            order = np.array([[0, 1], [1, 1], [1, 0], [0, 0]])
+        else:
+            return np.zeros((0, 4, 3))
+        corners = low[:, None] + order * self.marker
+        return np.concatenate([corners, np.zeros((len(corners), 4, 1))], 2)
 
     def __str__(self) -> str:
         sizes = f"{self.columns}x{self.rows}, {self.spacing * 1000:g} mm"
@@ -260,6 +296,9 @@ def _check(board: Board) -> None:
         put("dictionary", dictionary_name(board.dictionary))
         count = board.columns * board.rows
         count = count // 2 if board.kind == "charuco" else count
+        put("border", board.border or (2 if board.kind == "aprilgrid" else 1))
+        if not 1 <= board.border <= 4:
+            raise BoardError(f"border is {board.border}; markers have 1 or 2 cells of black around them")
         held = DICTIONARIES[board.dictionary]
         if board.first_marker < 0 or board.first_marker + count > held:
             raise BoardError(
@@ -269,7 +308,7 @@ def _check(board: Board) -> None:
         if board.marker >= board.spacing:
             raise BoardError(f"marker {board.marker:g} must be smaller than spacing {board.spacing:g} (metres)")
     else:
-        if board.dictionary or board.first_marker:
+        if board.dictionary or board.first_marker or board.border:
             raise BoardError(f"dictionary: a {board.kind} has no markers; was charuco or aprilgrid meant?")
         if board.kind == "chessboard" and board.marker:
             raise BoardError("marker: a chessboard has no markers; was charuco meant?")

@@ -34,7 +34,7 @@ class View:
     motion: float | None = None
     """px: by how much edges are wider across one direction than across the other: the smear of a moving board"""
     saturated: float | None = None
-    """share, 0 to 1, of the pixels between the board's corners that are at the end of the range"""
+    """share, 0 to 1, of the board's edges whose bright side is at the end of the range"""
     tilt: float | None = None
     """degrees between the line of sight and the board's normal, as foreshortening tells it (no intrinsics needed)"""
     warnings: tuple[str, ...] = ()
@@ -50,3 +50,32 @@ class View:
 
     def __len__(self) -> int:
         return len(self.ids)
+
+
+@dataclass(frozen=True, slots=True)
+class Rejected:
+    """Why an image gave no view. The falsy answer of `detect`."""
+
+    code: str
+    """one of REJECTIONS"""
+    reason: str
+    """a sentence for the person who holds the board, with the remedy"""
+
+    def __bool__(self) -> bool:
+        return False
+
+
+REJECTIONS = (
+    "not_found",
+    "wrong_size",
+    "inverted",
+    "few_corners",
+    "small",
+    "oblique",
+    "moving",
+    "blurred",
+    "saturated",
+    "contrast",
+    "bent",
+)
+"""What `Rejected.code` can be."""
