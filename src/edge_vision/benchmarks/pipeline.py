@@ -17,17 +17,21 @@ from edge_vision.benchmarks.results import NAN, Check, Row, Section, difference
 from edge_vision.evaluation.latency import Percentiles, summarize
 
 CONTENDERS = ("plain", "composed", "processes", "start")
+QUALITY = "quality"  # one more, on request: what the quality node costs the composed pipeline
 COMPOSED_NODES = ("camera", "inference", "tracking", "overlay", "monitor")
+JUDGED_NODES = ("camera", "quality", *COMPOSED_NODES[1:])
 SEPARATE_NODES = ("camera", "inference", "tracking")
 _FRAMES_A_ROUND = 50
 
 BARE, WARM, LOOP = "bare backend call", "bare backend call, in a row", "plain loop"
 COMPOSED, COMPOSED_HEARD = "composed pipeline", "composed, heard outside"
+JUDGED = "composed, with the quality node"
 SEPARATE, SEPARATE_HEARD = "a process a node", "a process a node, heard outside"
 
 # What the composed pipeline may take, as a multiple of the plain loop, by image width.
 _RATIO_SMALL, _RATIO_LARGE = 1.15, 1.2
 _OVERHEAD = 0.30  # pre- and post-processing, as a share of the bare call, at 640x480
+_RATIO_QUALITY = 1.05
 RSS_MB, START_S = 350.0, 3.0
 
 Advance = Callable[[int], object]
@@ -71,6 +75,11 @@ class Gathered:
         self.cpu_s += answer["cpu_s"]
         self.rss_mb[process] = answer["rss_mb"]
 
+    @property
+    def rate(self) -> float:
+        """Frames a second that came out of the tracking node."""
+        return len(self.samples.get("tracking/latency", [])) / self.wall_s if self.wall_s else NAN
+
     def row(self, name: str, stage: str, costs: bool = True) -> Row:
         latency = summarize(self.samples.get(stage, []))
         if not costs:
@@ -81,7 +90,7 @@ class Gathered:
 
 def work(settings: Settings, sizes: Sequence[tuple[int, int]]) -> int:
     """Steps of the whole measurement, for the progress bar."""
-    contenders = 2 * ("plain" in settings.only) + ("composed" in settings.only) + ("processes" in settings.only)
+    contenders = 2 * ("plain" in settings.only) + len({"composed", "processes", QUALITY} & {*settings.only})
     steps = 0
     for width, height in sizes:
         steps += contenders * settings.frames + (distinct_frames(settings.frames, width, height) if contenders else 0)
@@ -114,7 +123,7 @@ class _Rounds:
         self.engine: dict[str, Any] = {}
         options = {"frames": file.as_options(), **settings.engine()}
         only = settings.only
-        self._plain = self._composed = self._listener = None
+        self._plain = self._composed = self._judged = self._listener = None
         self._separate: dict[str, Child] = {}
         topics = []
         if "plain" in only:
@@ -123,6 +132,10 @@ class _Rounds:
             topics += ["/composed/detections", "/composed/tracks"]
             composed = {**options, "nodes": COMPOSED_NODES, "namespace": "/composed"}
             self._composed, _ = self._child("composed pipeline", "edge_vision.benchmarks.nodes.serve", composed)
+        if QUALITY in only:
+            judged = {**options, "nodes": JUDGED_NODES, "namespace": "/judged"}
+            topics += ["/judged/detections", "/judged/tracks"]
+            self._judged, _ = self._child(JUDGED, "edge_vision.benchmarks.nodes.serve", judged)
         if "processes" in only:
             topics += ["/separate/detections", "/separate/tracks"]
             for name in SEPARATE_NODES:
@@ -130,9 +143,14 @@ class _Rounds:
                 self._separate[name], _ = self._child(name, "edge_vision.benchmarks.nodes.serve", alone)
         if topics:
             self._listener, _ = self._child("listener", "edge_vision.benchmarks.nodes.listen", {"topics": topics})
-        self.bare, self.loop, self.composed, self.separate = Gathered(), Gathered(), Gathered(), Gathered()
-        self.heard: dict[str, list[int]] = {topic: [] for topic in topics}
+        self._begin(topics)
         self._settle()
+
+    def _begin(self, topics: Sequence[str]) -> None:
+        self.bare, self.loop, self.composed, self.separate = Gathered(), Gathered(), Gathered(), Gathered()
+        self.judged = Gathered()
+        self._swap = False
+        self.heard: dict[str, list[int]] = {topic: [] for topic in topics}
 
     def _child(self, name: str, function: str, options: dict[str, Any]) -> tuple[Child, dict[str, Any]]:
         child = Child(name, function, options)
@@ -143,8 +161,7 @@ class _Rounds:
         """Some frames that are not counted: until everybody has found everybody."""
         self._play_all(0, 10, 10.0)
         self._play_all(0, 10, self._settings.rate)
-        self.bare, self.loop, self.composed, self.separate = Gathered(), Gathered(), Gathered(), Gathered()
-        self.heard = {topic: [] for topic in self.heard}
+        self._begin(list(self.heard))
 
     def play(self, first: int, count: int, advance: Advance) -> None:
         self._play_all(first, count, self._settings.rate, advance)
@@ -158,9 +175,12 @@ class _Rounds:
             self.loop.add(answer)
             self.loop.wall_s += answer["wall_s"]
             advance(count)
-        if self._composed is not None:
-            self._play(self._composed, {"": self._composed}, self.composed, frames)
-            advance(count)
+        together = [(self._composed, self.composed), (self._judged, self.judged)]
+        self._swap = not self._swap  # who comes second finds another machine: warm, or throttled
+        for pipeline, gathered in reversed(together) if self._swap else together:
+            if pipeline is not None:
+                self._play(pipeline, {"": pipeline}, gathered, frames)
+                advance(count)
         if self._separate:
             self._play(self._separate["camera"], self._separate, self.separate, frames)
             advance(count)
@@ -189,6 +209,18 @@ class _Rounds:
             rows.append(self.composed.row(COMPOSED, "tracking/latency"))
             rows.append(Row(COMPOSED_HEARD, summarize(self.heard["/composed/tracks"])))
             stages |= _breakdown(COMPOSED, self.composed)
+        notes = []
+        if self._judged is not None:
+            rows.append(self.judged.row(JUDGED, "tracking/latency"))
+            stages |= _breakdown(JUDGED, self.judged)
+            name = "quality/analyse"
+            stages[f"{JUDGED}: {name}"] = summarize(self.judged.samples.get(name, []))
+            if self._composed is not None:
+                checks += _costs(self.composed, self.judged)
+                notes = [
+                    f"{name}: {gathered.rate:.1f} tracked frames a second"
+                    for name, gathered in ((COMPOSED, self.composed), (JUDGED, self.judged))
+                ]
         if self._separate:
             rows.append(self.separate.row(SEPARATE, "tracking/latency"))
             rows.append(Row(SEPARATE_HEARD, summarize(self.heard["/separate/tracks"])))
@@ -202,7 +234,16 @@ class _Rounds:
             around = stages[f"{LOOP}: preprocess"].p50 + stages[f"{LOOP}: postprocess"].p50
             share = around / by_name[BARE].latency.p50
             checks.append(Check("pre- and post-processing / bare call", share, _OVERHEAD))
-        return Section(title, tuple(rows), stages, tuple(checks), (), LOOP if LOOP in by_name else "")
+        return Section(title, tuple(rows), stages, tuple(checks), tuple(notes), LOOP if LOOP in by_name else "")
+
+
+def _costs(without: Gathered, judged: Gathered) -> list[Check]:
+    """What the quality node costs: in latency, and in frames a second (which tells at a --rate beyond what it can)."""
+    before, after = (summarize(gathered.samples["tracking/latency"]) for gathered in (without, judged))
+    return [
+        Check("with the quality node / without, p50", after.p50 / before.p50, _RATIO_QUALITY),
+        Check("frames a second without / with the quality node", without.rate / judged.rate, _RATIO_QUALITY),
+    ]
 
 
 _WORK = ("inference/preprocess", "inference/run", "inference/postprocess", "tracking/track")

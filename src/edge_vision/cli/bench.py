@@ -12,7 +12,7 @@ from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
-from edge_vision.cli import bench_backends, bench_enhance, bench_quality
+from edge_vision.cli import bench_backends, bench_enhance, bench_quality, bench_verdicts
 
 DESCRIPTION = (
     "Measures pipeline, transport, inference backends and decoding, side by side with what they are compared to."
@@ -42,10 +42,10 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     pipeline.add_argument(
         "--only",
         nargs="+",
-        choices=PIPELINE_PARTS,
+        choices=(*PIPELINE_PARTS, "quality"),
         default=PIPELINE_PARTS,
         metavar="PART",
-        help=_choices(PIPELINE_PARTS),
+        help=_choices(PIPELINE_PARTS) + "; with composed also quality: what the quality node costs it",
     )
     _common(pipeline)
 
@@ -115,6 +115,14 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     bench_quality.add_arguments(quality)
     _common(quality, bench_quality.DEFAULT_SIZES)
 
+    verdicts = commands.add_parser(
+        "verdicts",
+        help="spoiled pictures: how often the no-reference verdicts name the right cause",
+        description=bench_verdicts.DESCRIPTION,
+        formatter_class=argparse.ArgumentDefaultsHelpFormatter,
+    )
+    bench_verdicts.add_arguments(verdicts)
+
 
 def _common(parser: argparse.ArgumentParser, sizes: tuple[str, ...] = DEFAULT_SIZES) -> None:
     parser.add_argument("--sizes", nargs="+", type=_size, default=sizes, metavar="WxH", help="image sizes")
@@ -131,6 +139,8 @@ def _output(parser: argparse.ArgumentParser) -> None:
 def run(arguments: argparse.Namespace) -> int:
     if arguments.what == "backends":
         return bench_backends.run(arguments)
+    if arguments.what == "verdicts":
+        return bench_verdicts.run(arguments)
     if arguments.what == "enhance":
         return bench_enhance.run(arguments)
     if arguments.what == "decoding":

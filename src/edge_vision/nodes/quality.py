@@ -24,6 +24,8 @@ from edge_vision.ros.quality_adapters import IMAGE_QUALITY, mono_or_bgr
 
 _KEPT = 8  # images that wait for their references, and references that wait for their images
 _PATIENCE_S = 1.0  # of header time that a report waits for its reference
+_MOST_WAY_S = 0.1  # that a frame waits at most for the other nodes to be through with theirs
+_WAY_STEP_S = 0.001
 _LIMITS = (1e-6, 1e9)  # from "any picture" to "none"
 
 
@@ -95,6 +97,7 @@ class QualityNode(VisionNode[QualityNodeParameters]):
     def measure(self, frame: Frame) -> None:
         if not self._take(frame.stamp):
             return
+        self._give_way()
         frame = mono_or_bgr(frame)
         with self._analyse:
             report = self._analyser.analyse(frame)
@@ -122,6 +125,18 @@ class QualityNode(VisionNode[QualityNodeParameters]):
             return False
         self._due_at = round(self._due_at + period if late < period else now + period)
         return True
+
+    def _give_way(self) -> None:
+        """Lets the other nodes of this process be through with the frame first: results are waited for, figures not."""
+        p = self.parameters
+        if p.rate <= 0 or p.input_mode == "every":
+            return
+        others = [node for node in self.container.nodes if node is not self]
+        until = time.monotonic() + min(_MOST_WAY_S, 0.5 / p.rate)
+        while others:
+            time.sleep(_WAY_STEP_S)  # first of all: some may be given the frame only now
+            if all(node.idle() for node in others) or time.monotonic() > until:
+                return
 
     def _tell(self, report: QualityReport) -> None:
         self._newest = report
