@@ -1,9 +1,8 @@
 """Are pictures blamed for what is wrong with them, and clean ones not: the no-reference verdicts on spoiled frames of
-the twin. ``python -m edge_vision.benchmarks.quality_verdicts`` prints the confusion table."""
+the twin. `edge_vision bench verdicts` prints the confusion table."""
 
 from __future__ import annotations
 
-import argparse
 from collections import Counter
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
@@ -78,33 +77,3 @@ def confusion_table(results: list[Outcome]) -> str:
         blamed = sum(not o.right for o in untouched)
         rows.append(f"{blamed} of {len(untouched)} clean frames are blamed ({100 * blamed / len(untouched):.2f} %).")
     return "\n".join(rows)
-
-
-def main(arguments: list[str] | None = None) -> int:
-    parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--spoiled", type=int, default=1000, help="how many spoiled frames (default %(default)s)")
-    parser.add_argument("--clean", type=int, default=400, help="how many clean frames (default %(default)s)")
-    parser.add_argument("--seeds", choices=("report", "tuning"), default="report", help="which scenes")
-    parser.add_argument("--only", default="", help="one cause, or ok for the clean frames")
-    parser.add_argument("--wrong", action="store_true", help="print the figures of what was judged wrong")
-    options = parser.parse_args(arguments)
-    from tqdm import tqdm
-
-    seeds = REPORT_SEEDS if options.seeds == "report" else TUNING_SEEDS
-    results = list(
-        tqdm(
-            outcomes(options.spoiled, options.clean, seeds, only=options.only), unit="frame", disable=None, leave=False
-        )
-    )
-    if options.wrong:
-        for outcome in results:
-            if not outcome.right:
-                blamed = [v for v in outcome.report.verdicts if v.blamed or v.cause == outcome.cause]
-                figures = ", ".join(f"{v.cause}: {v.name} {v.figure:.3g} (limit {v.threshold:g})" for v in blamed)
-                print(f"{outcome.cause}, {outcome.what}: {figures}")
-    print(confusion_table(results))
-    return 0
-
-
-if __name__ == "__main__":
-    raise SystemExit(main())
