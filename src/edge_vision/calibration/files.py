@@ -200,7 +200,7 @@ _D_NAMES = ("distortion_coefficients", "distCoeffs", "Distortion_Coefficients", 
 
 
 def parse_opencv(text: str, where: str = "the file") -> CameraInfo:
-    """The camera in a FileStorage of OpenCV's samples (calibration.cpp, camera_calibration.cpp, interactive-calibration).
+    """The camera in a FileStorage of OpenCV's samples (calibration, camera_calibration, interactive-calibration).
 
     Raises CameraInfoError.
     """
