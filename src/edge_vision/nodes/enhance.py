@@ -13,9 +13,9 @@ from rcl_interfaces.srv import SetParametersAtomically
 from edge_vision.datatypes import NS_PER_S, CameraInfo, Frame, QualityReport
 from edge_vision.enhance import EnhanceParameters, Enhancer, ExposureController, ExposureLimits, Setting
 from edge_vision.enhance.pipeline import BRIGHTNESS, DENOISE, SHARPEN
-from edge_vision.ros import adapters
 from edge_vision.ros.node import VisionNode
 from edge_vision.ros.parameters import NodeParameters, parameter
+from edge_vision.ros.quality_adapters import IMAGE_QUALITY
 
 _REPORT_LIFE_S = 2.0  # an image_quality older than that is not believed
 _PATIENCE_S = 3.0  # for an answer of the camera
@@ -70,8 +70,7 @@ class EnhanceNode(VisionNode[EnhanceNodeParameters]):
         self.infos = self.publisher(CameraInfo, "image_enhanced/camera_info", counted=False)
         self.subscription(Frame, "image_raw", self.enhance)
         self.subscription(CameraInfo, "camera_info", self.learn_camera, counted=False)
-        if QualityReport in adapters.DEFAULT:
-            self.subscription(QualityReport, "image_quality", self.learn_quality, counted=False)
+        self.subscription(QualityReport, "image_quality", self.learn_quality, adapter=IMAGE_QUALITY, counted=False)
         self._publish, self._total = self.stage("publish"), self.stage("latency")
 
     def cleanup(self) -> None:
