@@ -13,9 +13,10 @@ WHY = "launch and launch_ros are not installed: they come with ROS from apt, not
 pytest.importorskip("launch", reason=WHY)
 pytest.importorskip("launch_ros", reason=WHY)
 
-from edge_vision.msg import GroundObjectArray  # noqa: E402
+from edge_vision.msg import GroundObjectArray, ImageQuality  # noqa: E402
 from launch.launch_description_sources import get_launch_description_from_python_launch_file  # noqa: E402
-from ros_harness import Observer, Process, Start  # noqa: E402
+from ros_harness import Observer, Process, Start, image_message, square, stamp_of  # noqa: E402
+from sensor_msgs.msg import Image  # noqa: E402
 from vision_msgs.msg import Detection2D, Detection2DArray, ObjectHypothesisWithPose  # noqa: E402
 
 from edge_vision.deployment import ARGUMENTS  # noqa: E402
@@ -109,6 +110,58 @@ def test_detections_of_another_node_are_tracked(start: Start, observer: Observer
     stop(process)
 
 
+def test_somebodys_images_are_judged_with_no_model(start: Start, observer: Observer, square_images: Path):
+    process = launch(
+        start,
+        FOLDER / "quality.launch.py",
+        "image_topic:=/theirs/image",
+        f"reference_image:={square_images / '010.png'}",
+        "rate:=0",
+        "namespace:=judge",
+    )
+    theirs = observer.publisher(Image, "/theirs/image")
+    with observer.listen(ImageQuality, "/judge/image_quality") as reports:
+        observer.wait_for_subscriber(theirs, process)
+        picture, second = square((80, 60, 120, 100)), iter(range(100, 10_000))
+
+        def told() -> bool:
+            theirs.publish(image_message(picture, next(second) * 10**9))
+            observer.spin_for(0.1)
+            return len(reports) > 2
+
+        observer.spin_until(told, "reports", process)
+        assert reports[-1].header.frame_id == "dock"
+        assert stamp_of(reports[-1]) >= 100 * 10**9
+        assert (reports[-1].width, reports[-1].height, reports[-1].identical) == (256, 192, True)
+    assert process.lines("nodes quality, monitor in one process; no camera node: images come from /theirs/image")
+    assert not process.lines("Backends to choose from")
+    assert observer.parameter("/judge/quality", "rate") == 0.0
+    stop(process)
+
+
+def test_the_pipeline_with_quality_and_its_gate(start: Start, observer: Observer, model: Path, tmp_path: Path):
+    (tmp_path / "mine.yaml").write_text(
+        "/**/inference: {ros__parameters: {quality_gate: skip, quality_gate_causes: dark}}\n"
+    )
+    process = launch(
+        start,
+        FOLDER / "detect.launch.py",
+        "source:=sim://conveyor?seed=5&exposure=0.0005",
+        f"model:={model}",
+        "backend:=onnxruntime",
+        "quality:=True",
+        f"params_file:={tmp_path / 'mine.yaml'}",
+        "namespace:=cellar",
+    )
+    with observer.listen(ImageQuality, "/cellar/image_quality") as reports:
+        reports.wait(3, process)
+        assert any(v.cause == "dark" and v.blamed for v in reports[-1].verdicts)
+    values = observer.fresh_values("cellar/inference", process)
+    assert int(values["frames skipped for their quality"]) > 0
+    assert observer.parameter("/cellar/quality", "rate") == 5.0
+    stop(process)
+
+
 def test_a_rig_and_its_cameras_show_one_id_for_one_object(start: Start, observer: Observer, tmp_path: Path):
     """Two views of one place, a third camera that is not there."""
     view = "{homography: [0.01, 0, 0, 0, 0.01, 0, 0, 0, 1], image_size: [640, 480], anchor: centre}"
@@ -155,7 +208,7 @@ def test_a_rig_and_its_cameras_show_one_id_for_one_object(start: Start, observer
     [
         ("hardware:=toaster", "'raspberry_pi'"),
         ("params_file:=/nope.yaml", "params_file:=/nope.yaml: there is no such file"),
-        ("quality:=true", "this version has no quality node"),
+        ("quality_rate:=5", "quality_rate:=5 is for the quality node: give quality:=true as well"),
         ("namespace:=2nd", "is no ROS namespace"),
         ("rig:=/nope.yaml", "rig:=/nope.yaml: there is no such file"),
     ],

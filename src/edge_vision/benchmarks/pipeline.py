@@ -21,7 +21,7 @@ QUALITY = "quality"  # one more, on request: what the quality node costs the com
 COMPOSED_NODES = ("camera", "inference", "tracking", "overlay", "monitor")
 JUDGED_NODES = ("camera", "quality", *COMPOSED_NODES[1:])
 SEPARATE_NODES = ("camera", "inference", "tracking")
-_FRAMES_A_ROUND = 50
+_FRAMES_A_ROUND, _ROUND_S = 50, 1.5  # or as many as come in that time
 
 BARE, WARM, LOOP = "bare backend call", "bare backend call, in a row", "plain loop"
 COMPOSED, COMPOSED_HEARD = "composed pipeline", "composed, heard outside"
@@ -106,9 +106,9 @@ def measure(settings: Settings, width: int, height: int, advance: Advance) -> tu
         file = render(width, height, settings.frames, fps=settings.rate, progress=lambda: advance(1))
         stack.callback(file.remove)
         rounds = _Rounds(settings, file, stack)
-        first = 0
+        first, most = 0, max(_FRAMES_A_ROUND, round(_ROUND_S * settings.rate))
         while first < settings.frames:
-            count = min(_FRAMES_A_ROUND, settings.frames - first)
+            count = min(most, settings.frames - first)
             rounds.play(first, count, advance)
             first += count
         return rounds.section(f"{width} x {height}", width), rounds.engine
