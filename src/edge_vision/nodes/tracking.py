@@ -22,7 +22,15 @@ if TYPE_CHECKING:
 
 
 # Parameters of the tracker, -1 for the preset's.
-_OVERRIDES = ("high_score", "low_score", "new_score", "lost_after", "appearance_weight", "remembered_for")
+_OVERRIDES = (
+    "high_score",
+    "low_score",
+    "new_score",
+    "lost_after",
+    "appearance_weight",
+    "appearance_gate",
+    "remembered_for",
+)
 
 
 @dataclass(frozen=True)
@@ -84,6 +92,12 @@ class TrackingParameters(NodeParameters):
     )
     appearance_weight: float = parameter(
         -1.0, "How much looks count beside overlap, 0 not at all, -1 for the preset's.", range=(-1.0, 1.0)
+    )
+    appearance_gate: float = parameter(
+        -1.0,
+        "How sure a look must be for a lost or ended track to be found again by it alone, 1 never, "
+        "-1 for the preset's.",
+        range=(-1.0, 1.0),
     )
     remembered_for: float = parameter(
         -1.0,
