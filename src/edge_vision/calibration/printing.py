@@ -1,4 +1,4 @@
-"""Boards on paper, true to scale: PDF, SVG and PNG with a ruler to check the printer by; rasters for tests and twins."""
+"""Boards on paper, true to scale: PDF, SVG, PNG with a ruler to check the printer by; rasters for tests and twins."""
 
 from __future__ import annotations
 
@@ -52,7 +52,7 @@ def board_pattern(board: Board, margin: float | None = None) -> Pattern:
     """The bare board with a white margin (mm; default half its spacing, at least 5 mm) around. Raises BoardError."""
     margin = max(5.0, board.spacing * 500) if margin is None else margin
     low, high = board.outline[:, :2].min(0), board.outline[:, :2].max(0)
-    width, height = (float(side) for side in (high - low) * 1000 + 2 * margin)
+    width, height = (float(side) * 1000 + 2 * margin for side in high - low)
 
     def place(points: NDArray[np.float64]) -> NDArray[np.float64]:
         xy: NDArray[np.float64] = (points[..., :2] - low) * 1000.0 + margin

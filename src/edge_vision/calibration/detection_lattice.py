@@ -1,0 +1,124 @@
+"""Which points of a board are neighbours, and what follows from it for a view: spacing, tilt, order, misplaced corners."""
+
+from __future__ import annotations
+
+from functools import lru_cache
+from typing import NamedTuple
+
+import cv2
+import numpy as np
+from numpy.typing import NDArray
+
+from edge_vision.calibration.boards import Board
+
+
+class Lattice(NamedTuple):
+    """Neighbours on a board, as rows of point ids."""
+
+    pairs: NDArray[np.int64]
+    """(P, 2) nearest neighbours"""
+    edges: NDArray[np.int64]
+    """(E, 2) pairs that an edge from black to white joins; none on circles"""
+    triples: NDArray[np.int64]
+    """(T, 3) three on a line with equal distances, the second in the middle"""
+    reach: float
+    """how far from the middle of an edge nothing else is, as a share of its length"""
+
+
+@lru_cache(maxsize=16)
+def lattice(board: Board) -> Lattice:
+    ids = np.arange(board.point_rows * board.point_columns).reshape(board.point_rows, board.point_columns)
+
+    def along(first: NDArray[np.int64], *others: NDArray[np.int64]) -> NDArray[np.int64]:
+        return np.column_stack([part.ravel() for part in (first, *others)])
+
+    across, down = along(ids[:, :-1], ids[:, 1:]), along(ids[:-1], ids[1:])
+    lines = np.vstack([along(ids[:, :-2], ids[:, 1:-1], ids[:, 2:]), along(ids[:-2], ids[1:-1], ids[2:])])
+    square = np.vstack([across, down])
+    none = np.zeros((0, 2), np.int64)
+    if board.kind == "aprilgrid":  # edges are the sides of tags; lines of equal steps go from tag to tag
+        sides = np.vstack([along(ids[:, 0::2], ids[:, 1::2]), along(ids[0::2], ids[1::2])])
+        steps = np.vstack([along(ids[:, :-4], ids[:, 2:-2], ids[:, 4:]), along(ids[:-4], ids[2:-2], ids[4:])])
+        cell = board.marker / (8 if "36h" in board.dictionary else 6)
+        free = min(board.spacing - board.marker, board.border * cell) / board.marker
+        return Lattice(square, sides, steps, 0.8 * free)
+    if board.kind == "charuco":
+        return Lattice(square, square, lines, 0.8 * min(0.5, (board.spacing - board.marker) / 2 / board.spacing))
+    if board.kind == "acircles":
+        shifted = [along(ids[0:-1:2], ids[1::2]), along(ids[1:-1:2, :], ids[2::2, :])]
+        shifted += [along(ids[0:-1:2, 1:], ids[1::2, :-1]), along(ids[1:-1:2, :-1], ids[2::2, 1:])]
+        rows = np.vstack([along(ids[:, :-2], ids[:, 1:-1], ids[:, 2:]), along(ids[:-4], ids[2:-2], ids[4:])])
+        return Lattice(np.vstack([part for part in shifted if len(part)]), none, rows, 0.0)
+    return Lattice(square, square if board.kind == "chessboard" else none, lines, 0.4)
+
+
+def spread(board: Board, ids: NDArray[np.int64], pixels: NDArray[np.float64]) -> NDArray[np.float64]:
+    """(M, 2) all the board's points, NaN where the view lacks one."""
+    full = np.full((board.point_rows * board.point_columns, 2), np.nan)
+    full[ids] = pixels
+    return full
+
+
+def least_spacing(board: Board, ids: NDArray[np.int64], pixels: NDArray[np.float64]) -> float:
+    """px: the least distance of two neighbours that are both in view; 0 where no two are."""
+    a, b = lattice(board).pairs.T
+    full = spread(board, ids, pixels)
+    distances = np.hypot(*(full[a] - full[b]).T)
+    distances = distances[np.isfinite(distances)]
+    return float(distances.min()) if len(distances) else 0.0
+
+
+def misplaced(board: Board, ids: NDArray[np.int64], pixels: NDArray[np.float64]) -> NDArray[np.bool_]:
+    """(N,) True for points farther than a quarter step from the middle of both neighbours of a line.
+
+    A lens and perspective change a step little from one point to the next; a glare or a finger moves one corner.
+    """
+    first, middle, last = lattice(board).triples.T
+    full = spread(board, ids, pixels)
+    deviation = np.hypot(*((full[first] + full[last]) / 2 - full[middle]).T)
+    step = np.hypot(*(full[last] - full[first]).T) / 2
+    wrong = np.zeros(len(full), bool)
+    wrong[middle[deviation > 0.25 * step]] = True
+    return wrong[ids]
+
+
+def tilt(board: Board, ids: NDArray[np.int64], pixels: NDArray[np.float64]) -> float:
+    """degrees between the line of sight and the board's normal, by the foreshortening in the middle of the points.
+
+    The cosine of the angle is the ratio of the singular values of the map from board to image there (weak perspective);
+    a wide lens adds some degrees near its border.
+    """
+    plane = board.points[ids, :2]
+    centre = plane.mean(0)
+    scale = float(np.abs(plane - centre).max()) or 1.0
+    H, _ = cv2.findHomography((plane - centre) / scale, pixels, 0)
+    if H is None:
+        return 0.0
+    # d(u/w) at the origin: (H's first columns - u * (last row)) / w
+    jacobian = (H[:2, :2] - np.outer(H[:2, 2], H[2, :2]) / H[2, 2]) / H[2, 2]
+    longest, shortest = np.linalg.svd(jacobian, compute_uv=False)
+    return float(np.degrees(np.arccos(np.clip(shortest / longest, 0, 1)))) if longest > 0 else 0.0
+
+
+def upright(grid: NDArray[np.float64], same: NDArray[np.bool_] | None = None) -> NDArray[np.float64]:
+    """A grid of points (rows, columns, 2) in the order that a board's ids have, from a detector's any order.
+
+    Columns run clockwise-right-handed with the rows (a board is looked at from its front). Of the turns that are left,
+    those for which ``same`` (one flag for each of the turns by 0, 90, 180, 270 degrees) is set, the one with the top up.
+    """
+    turns = [turned(grid, k) for k in range(4)]
+    allowed = [
+        candidate for k, candidate in enumerate(turns) if candidate.shape == grid.shape and (same is None or same[k])
+    ] or [grid]
+    return max(allowed, key=lambda candidate: float((candidate[:, -1] - candidate[:, 0]).sum(0)[0]))
+
+
+def turned(grid: NDArray[np.float64], quarter_turns: int) -> NDArray[np.float64]:
+    return np.rot90(grid, quarter_turns)
+
+
+def right_handed(grid: NDArray[np.float64]) -> NDArray[np.float64]:
+    """The grid (rows, columns, 2), its columns reversed where it would be seen from behind."""
+    across = (grid[:, -1] - grid[:, 0]).sum(0)
+    down = (grid[-1] - grid[0]).sum(0)
+    return grid[:, ::-1] if across[0] * down[1] - across[1] * down[0] < 0 else grid
