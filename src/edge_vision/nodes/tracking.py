@@ -117,6 +117,7 @@ class TrackingNode(VisionNode[TrackingParameters]):
         self.tracker = _tracker(p)
         self._labels: tuple[str, ...] = ()
         self._tracks = Tracks()
+        self._refused = 0
         self.tracks = self.publisher(Tracks, "tracks")
         self.states = self.publisher(Tracks, "tracks/state", adapter=adapters.TRACK_ARRAY, counted=False)
         self.looks = self._looks() if p.appearance_model else None
@@ -159,6 +160,12 @@ class TrackingNode(VisionNode[TrackingParameters]):
             told = tracks
             if self.states.has_subscribers:
                 told = replace(tracks, covariances=self.tracker.covariances())
+        if self.tracker.rejected != self._refused:
+            self._refused = self.tracker.rejected
+            self.warn_once(
+                "detections with boxes that are none (not finite, without area, or beyond 1e6 px) or scores that are no "
+                "numbers: these are left out, the others are tracked; the diagnostics count them as boxes refused"
+            )
         with self._publish:
             self.tracks.publish(tracks)
             self.states.publish(told)
@@ -194,6 +201,8 @@ class TrackingNode(VisionNode[TrackingParameters]):
 def _tracker(p: TrackingParameters) -> Tracker:
     given = {name: getattr(p, name) for name in _OVERRIDES}
     overrides = {name: value for name, value in given.items() if value >= 0}
+    if "high_score" in overrides:
+        overrides["score_reach"] = 0.0  # who names the border means that one, not one near it
     return Tracker.from_preset(
         p.preset, publish_lost=p.publish_lost, publish_tentative=p.publish_tentative, **overrides
     )
