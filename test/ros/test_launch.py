@@ -158,7 +158,7 @@ def test_the_pipeline_with_quality_and_its_gate(start: Start, observer: Observer
         assert any(v.cause == "dark" and v.blamed for v in reports[-1].verdicts)
     values = observer.fresh_values("cellar/inference", process)
     assert int(values["frames skipped for their quality"]) > 0
-    assert observer.parameter("/cellar/quality", "rate") == 5.0
+    assert observer.parameter("/cellar/quality", "rate") == 6.0
     stop(process)
 
 

@@ -31,8 +31,9 @@ _LIMITS = (1e-6, 1e9)  # from "any picture" to "none"
 
 @dataclass(frozen=True)
 class QualityNodeParameters(NodeParameters):
+    # 6: lamps swing at 100 or 120 Hz, and what divides 100, as 5 does, sees them in one phase again and again.
     rate: float = parameter(
-        5.0, "Reports per second at most, each of the newest frame; 0: every frame.", range=(0.0, 1000.0)
+        6.0, "Reports per second at most, each of the newest frame; 0: every frame.", range=(0.0, 1000.0)
     )
     bits: int = parameter(0, "Bits that values of 16-bit images have in truth, 8 to 16; 0: all.", range=(0, 16))
     channel_noise: bool = parameter(False, "Also measure the noise of each colour, which takes a tenth longer.")

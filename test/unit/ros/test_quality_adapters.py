@@ -13,6 +13,7 @@ from hypothesis import strategies as st
 from rclpy.serialization import deserialize_message, serialize_message
 
 from edge_vision.datatypes import NS_PER_S, Frame, QualityReport, Verdict
+from edge_vision.nodes.quality import QualityNodeParameters
 from edge_vision.quality.no_reference import analyse
 from edge_vision.quality.remedies import REMEDIES, advice
 from edge_vision.quality.verdicts import CAUSES
@@ -115,6 +116,14 @@ def test_every_cause_has_a_remedy_and_advice_names_figure_limit_and_what_to_do()
     assert "limit" in said
     assert said.endswith(REMEDIES[report.cause])
     assert advice(QualityReport()) is None
+
+
+@pytest.mark.parametrize("fps", [15, 24, 30, 60])
+def test_at_the_nodes_own_rate_light_on_50_hz_is_not_always_met_in_one_phase(fps: int):
+    rate = QualityNodeParameters().rate
+    indices = sorted({math.ceil(round(report * fps / rate, 6)) for report in range(48)})  # first frame when one is due
+    phases = {round(index * 100 / fps % 1, 6) % 1 for index in indices}
+    assert len(phases) > 1
 
 
 # --- the gate --------------------------------------------------------------------------------------------------------
