@@ -163,8 +163,8 @@ class TrackingNode(VisionNode[TrackingParameters]):
         if self.tracker.rejected != self._refused:
             self._refused = self.tracker.rejected
             self.warn_once(
-                "detections with boxes that are none (not finite, without area, or beyond 1e6 px) or scores that are no "
-                "numbers: these are left out, the others are tracked; the diagnostics count them as boxes refused"
+                "detections with boxes that are none (not finite, without area, or beyond 1e6 px) or scores that are "
+                "no numbers: these are left out, the others are tracked; the diagnostics count them as boxes refused"
             )
         with self._publish:
             self.tracks.publish(tracks)
