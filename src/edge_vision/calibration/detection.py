@@ -18,13 +18,13 @@ from edge_vision.calibration.boards import Board
 from edge_vision.calibration.detection_chessboard import find_chessboard, other_size
 from edge_vision.calibration.detection_circles import WARNING, find_circles, refine_circles
 from edge_vision.calibration.detection_figures import EdgeFigures, edge_figures
-from edge_vision.calibration.detection_lattice import least_spacing, misplaced, tilt
-from edge_vision.calibration.detection_markers import find_marked, other_dictionary
+from edge_vision.calibration.detection_lattice import lattice, least_spacing, misplaced, tilt
+from edge_vision.calibration.detection_markers import find_marked, other_dictionary, tag_misfits
 from edge_vision.calibration.views import Rejected, View
 
 __all__ = ["DetectionOptions", "Rejected", "View", "detect", "to_gray"]
 
-_WINDOW_SHARE, _WINDOW_LEAST, _WINDOW_MOST = 0.25, 2, 15
+_WINDOW_LEAST, _WINDOW_MOST = 2, 15
 _CRITERIA = (cv2.TERM_CRITERIA_EPS | cv2.TERM_CRITERIA_MAX_ITER, 50, 0.002)
 
 
@@ -78,9 +78,11 @@ def detect(
     if board.kind in ("circles", "acircles"):
         pixels, warnings = refine_circles(gray, pixels, spacing), (WARNING,)
     else:
-        half = int(np.clip(_WINDOW_SHARE * spacing, _WINDOW_LEAST, _WINDOW_MOST))
+        half = int(np.clip(lattice(board).window * spacing, _WINDOW_LEAST, _WINDOW_MOST))
         kept, pixels = refine_corners(gray, pixels, half)
         ids = ids[kept]
+        if board.kind == "aprilgrid":
+            ids, pixels = _settle_tags(gray, board, ids, pixels, half)
     good = ~misplaced(board, ids, pixels)
     ids, pixels = ids[good], pixels[good]
     if (reason := _too_few(board, ids, options)) is not None:
@@ -140,6 +142,19 @@ def refine_corners(
     moved = np.abs(refined - pixels).max(1)
     kept = (windows >= _WINDOW_LEAST) & (moved <= windows)
     return kept, refined[kept]
+
+
+def _settle_tags(
+    gray: NDArray[np.uint8], board: Board, ids: NDArray[np.int64], pixels: NDArray[np.float64], half: int
+) -> tuple[NDArray[np.int64], NDArray[np.float64]]:
+    """Corners that went astray (a tag's outline may run into the square at its corner) are refined anew or left out."""
+    rows, expected = tag_misfits(board, ids, pixels)
+    if len(rows):
+        kept, anew = refine_corners(gray, expected, half)
+        pixels = pixels.copy()
+        pixels[rows[kept]] = anew
+        rows = np.union1d(rows[~kept], tag_misfits(board, ids, pixels)[0])
+    return np.delete(ids, rows), np.delete(pixels, rows, 0)
 
 
 def _find(
@@ -213,4 +228,3 @@ def _unfit(view: View, figures: EdgeFigures | None, options: DetectionOptions) -
     if view.tilt is not None and view.tilt > options.max_tilt:
         return Rejected("oblique", f"the board is tilted by about {view.tilt:.0f} degrees: turn it towards the camera")
     return None
-

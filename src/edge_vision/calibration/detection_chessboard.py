@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import cv2
 import numpy as np
 from numpy.typing import NDArray
 
 from edge_vision.calibration.boards import Board
-from edge_vision.calibration.detection_lattice import right_handed, turned, upright
+from edge_vision.calibration.detection_lattice import right_handed, upright
 
 _FLAGS = cv2.CALIB_CB_ADAPTIVE_THRESH | cv2.CALIB_CB_NORMALIZE_IMAGE | cv2.CALIB_CB_FAST_CHECK
 _SEARCH_SIDES = (640, 1280)  # px, the longer side of the copies that are searched, one after the other
@@ -31,21 +33,27 @@ def find_chessboard(gray: NDArray[np.uint8], board: Board, *, thorough: bool) ->
     return None
 
 
-def copies(gray: NDArray[np.uint8], longest: tuple[int, ...]) -> list[tuple[NDArray[np.uint8], NDArray[np.float64]]]:
-    """Smaller copies of an image, each size once, and the (2,) px of the image that a pixel of the copy is."""
+def copies(gray: NDArray[np.uint8], longest: tuple[int, ...]) -> list[tuple[NDArray[np.uint8], int]]:
+    """Smaller copies of an image, about as long as asked, each size once, and how many pixels a side one of theirs is.
+
+    Whole numbers, which OpenCV averages several times as fast as fractions.
+    """
     height, width = gray.shape
-    made: dict[tuple[int, int], NDArray[np.uint8]] = {}
-    for side in longest:
-        ratio = min(1.0, side / max(width, height))
-        size = (round(width * ratio), round(height * ratio))
-        if size not in made:
-            made[size] = gray if ratio == 1 else cv2.resize(gray, size, interpolation=cv2.INTER_AREA)
-    return [(small, np.array([width / size[0], height / size[1]])) for size, small in made.items()]
+    factors = dict.fromkeys(max(1, round(max(width, height) / side)) for side in longest)
+    return [(_smaller(gray, factor), factor) for factor in factors]
 
 
-def to_full(corners: NDArray[np.float64], scale: NDArray[np.float64]) -> NDArray[np.float64]:
-    """Pixels of a copy in the image: a copy's pixel covers ``scale`` of the image's, centres at whole numbers."""
-    return (np.asarray(corners, np.float64).reshape(-1, 2) + 0.5) * scale - 0.5
+def _smaller(gray: NDArray[np.uint8], factor: int) -> NDArray[np.uint8]:
+    if factor == 1:
+        return gray
+    rows, columns = (side // factor for side in gray.shape)
+    whole = gray[: rows * factor, : columns * factor]
+    return cv2.resize(whole, (columns, rows), interpolation=cv2.INTER_AREA).astype(np.uint8, copy=False)
+
+
+def to_full(corners: Any, factor: int) -> NDArray[np.float64]:
+    """(N, 2) pixels of a copy in the image: a copy's pixel is ``factor`` of the image's, centres at whole numbers."""
+    return (np.asarray(corners, np.float64).reshape(-1, 2) + 0.5) * factor - 0.5
 
 
 def other_size(gray: NDArray[np.uint8]) -> tuple[int, int] | None:
@@ -59,12 +67,10 @@ def other_size(gray: NDArray[np.uint8]) -> tuple[int, int] | None:
     return (int(max(columns, rows)), int(min(columns, rows)))
 
 
-def _ordered(
-    gray: NDArray[np.uint8], corners: NDArray[np.float64], board: Board, scale: NDArray[np.float64]
-) -> NDArray[np.float64]:
+def _ordered(gray: NDArray[np.uint8], corners: Any, board: Board, scale: int) -> NDArray[np.float64]:
     """Numbered as `Board.points`: the square between the first four corners is dark."""
     grid = right_handed(to_full(corners, scale).reshape(board.rows, board.columns, 2))
-    dark = [_first_is_dark(gray, turned(grid, k)) for k in range(4)]
+    dark = [_first_is_dark(gray, np.rot90(grid, k)) for k in range(4)]
     return upright(grid, np.array(dark))
 
 

@@ -10,7 +10,7 @@ from edge_vision.calibration.boards import Board
 from edge_vision.calibration.detection_chessboard import copies, to_full
 from edge_vision.calibration.detection_lattice import right_handed, upright
 
-WARNING = "circle centres are biased by perspective and lens, more the nearer and the more tilted; a chessboard or charuco is not"
+WARNING = "circle centres are biased by tilt and lens, more the nearer they are; a chessboard or charuco board is not"
 _SEARCH_SIDES = (800, 1600)
 
 

@@ -77,7 +77,7 @@ def edge_figures(
 
 
 def _motion(widths: NDArray[np.float64], normals: NDArray[np.float64]) -> float:
-    """By w^2 = a + b cos 2t + c sin 2t over the angle t of the normals: the movement's share has the amplitude 2 |b, c|.
+    """By w^2 = a + b cos 2t + c sin 2t over the normals' angle t: the movement's share has the amplitude 2 |b, c|.
 
     Of a board that is seen head-on the normals have two directions only, which tell nothing of c: what the normals do
     not tell is held at zero (ridge), and a smear along a diagonal is only seen as width.

@@ -1,4 +1,4 @@
-"""Which points of a board are neighbours, and what follows from it for a view: spacing, tilt, order, misplaced corners."""
+"""Which points of a board are neighbours, and what follows for a view: spacing, tilt, order, misplaced corners."""
 
 from __future__ import annotations
 
@@ -23,6 +23,8 @@ class Lattice(NamedTuple):
     """(T, 3) three on a line with equal distances, the second in the middle"""
     reach: float
     """how far from the middle of an edge nothing else is, as a share of its length"""
+    window: float
+    """half window of the refinement, as a share of the least spacing of neighbours"""
 
 
 @lru_cache(maxsize=16)
@@ -41,15 +43,16 @@ def lattice(board: Board) -> Lattice:
         steps = np.vstack([along(ids[:, :-4], ids[:, 2:-2], ids[:, 4:]), along(ids[:-4], ids[2:-2], ids[4:])])
         cell = board.marker / (8 if "36h" in board.dictionary else 6)
         free = min(board.spacing - board.marker, board.border * cell) / board.marker
-        return Lattice(square, sides, steps, 0.8 * free)
+        return Lattice(square, sides, steps, 0.8 * free, 0.25)
     if board.kind == "charuco":
-        return Lattice(square, square, lines, 0.8 * min(0.5, (board.spacing - board.marker) / 2 / board.spacing))
+        free = (board.spacing - board.marker) / 2 / board.spacing
+        return Lattice(square, square, lines, 0.8 * free, min(0.25, 0.7 * free))
     if board.kind == "acircles":
         shifted = [along(ids[0:-1:2], ids[1::2]), along(ids[1:-1:2, :], ids[2::2, :])]
         shifted += [along(ids[0:-1:2, 1:], ids[1::2, :-1]), along(ids[1:-1:2, :-1], ids[2::2, 1:])]
         rows = np.vstack([along(ids[:, :-2], ids[:, 1:-1], ids[:, 2:]), along(ids[:-4], ids[2:-2], ids[4:])])
-        return Lattice(np.vstack([part for part in shifted if len(part)]), none, rows, 0.0)
-    return Lattice(square, square if board.kind == "chessboard" else none, lines, 0.4)
+        return Lattice(np.vstack([part for part in shifted if len(part)]), none, rows, 0.0, 0.25)
+    return Lattice(square, square if board.kind == "chessboard" else none, lines, 0.4, 0.25)
 
 
 def spread(board: Board, ids: NDArray[np.int64], pixels: NDArray[np.float64]) -> NDArray[np.float64]:
@@ -103,18 +106,14 @@ def tilt(board: Board, ids: NDArray[np.int64], pixels: NDArray[np.float64]) -> f
 def upright(grid: NDArray[np.float64], same: NDArray[np.bool_] | None = None) -> NDArray[np.float64]:
     """A grid of points (rows, columns, 2) in the order that a board's ids have, from a detector's any order.
 
-    Columns run clockwise-right-handed with the rows (a board is looked at from its front). Of the turns that are left,
-    those for which ``same`` (one flag for each of the turns by 0, 90, 180, 270 degrees) is set, the one with the top up.
+    The grid is `right_handed`. Of its turns by 0, 90, 180 and 270 degrees that have its shape, and for which ``same``
+    is set where it is given, the one whose top is most up.
     """
-    turns = [turned(grid, k) for k in range(4)]
+    turns = [np.rot90(grid, k) for k in range(4)]
     allowed = [
         candidate for k, candidate in enumerate(turns) if candidate.shape == grid.shape and (same is None or same[k])
     ] or [grid]
     return max(allowed, key=lambda candidate: float((candidate[:, -1] - candidate[:, 0]).sum(0)[0]))
-
-
-def turned(grid: NDArray[np.float64], quarter_turns: int) -> NDArray[np.float64]:
-    return np.rot90(grid, quarter_turns)
 
 
 def right_handed(grid: NDArray[np.float64]) -> NDArray[np.float64]:

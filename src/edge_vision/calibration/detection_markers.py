@@ -10,10 +10,13 @@ from numpy.typing import NDArray
 
 from edge_vision.calibration.boards import DICTIONARIES, Board
 from edge_vision.calibration.detection_chessboard import copies, to_full
+from edge_vision.calibration.detection_lattice import lattice
 from edge_vision.calibration.opencv_aruco import find_markers
 
 _SEARCH_SIDES = (1024, 2048)
 _NEAREST = 4  # markers that place a corner together
+_ALONG = np.linspace(0.2, 0.8, 7)  # where a tag's side is looked at: away from the squares at its corners
+_ACROSS = np.linspace(-1.0, 1.0, 17)
 
 
 def find_marked(
@@ -32,11 +35,75 @@ def find_marked(
     if len(numbers) == 0:
         return np.zeros(0, np.int64), np.zeros((0, 2)), inverted
     if board.kind == "aprilgrid":
-        ids = _tag_points(board)[numbers]
-        order = np.argsort(ids.ravel())
-        return ids.ravel()[order], corners.reshape(-1, 2)[order], inverted
-    ids, pixels = _square_corners(board, numbers, corners)
+        corners = _between_sides(gray, corners, lattice(board).reach)
+    # Of the middle of a square that it touches, a chess corner is 0.71 squares away.
+    farthest = 0.75 * (board.spacing if board.kind == "charuco" else board.marker)
+    ids, pixels = _placed(board, numbers, corners, farthest)
+    if board.kind == "aprilgrid":  # a tag's own corners only: those of its neighbour may be covered
+        own = np.isin(ids, _tag_points(board)[numbers])
+        ids, pixels = ids[own], pixels[own]
     return ids, pixels, inverted
+
+
+def _between_sides(gray: NDArray[np.uint8], corners: NDArray[np.float64], reach: float) -> NDArray[np.float64]:
+    """(N, 4, 2) tags' corners as the intersections of lines through their sides.
+
+    The outline of a tag of an AprilGrid runs into the squares that touch its corners, and leaves its corners by some
+    pixels; its sides do not. Along each, the step from white to black is looked for up to ``reach`` of its length away.
+    """
+    fit = np.linalg.pinv(np.column_stack([np.ones_like(_ALONG), _ALONG]))
+    for _ in range(2):
+        side = np.roll(corners, -1, 1) - corners
+        length = np.linalg.norm(side, axis=2, keepdims=True)
+        normal = side[..., ::-1] * [1, -1] / length  # (N, 4, 2)
+        far = np.minimum(reach * length[..., 0], 8.0)
+        points = corners[:, :, None] + side[:, :, None] * _ALONG[:, None]
+        samples = points[:, :, :, None] + normal[:, :, None, None] * (far[..., None, None] * _ACROSS)[..., None]
+        where = samples.astype(np.float32).reshape(-1, len(_ALONG) * len(_ACROSS), 2)
+        levels = cv2.remap(gray, where[..., 0], where[..., 1], cv2.INTER_LINEAR, borderMode=cv2.BORDER_REPLICATE)
+        profile = levels.reshape(*far.shape, len(_ALONG), len(_ACROSS)).astype(np.float64)
+        first, last = profile[..., :3].mean(-1, keepdims=True), profile[..., -3:].mean(-1, keepdims=True)
+        clear = np.abs(last - first) > 10
+        share = np.clip((profile - first) / np.where(clear, last - first, 1), 0, 1).mean(-1)
+        # A step at t of -far to far leaves (far - t) / (2 far) of the profile behind it.
+        offset = np.where(clear[..., 0], far[..., None] * (1 - 2 * share), 0.0)
+        line = offset @ fit.T  # (N, 4, 2): at the side's begin, and its growth to the end
+        begin = corners + normal * line[..., :1]
+        course = side + normal * line[..., 1:]
+        corners = _crossing(np.roll(begin, 1, 1), np.roll(course, 1, 1), begin, course)
+    return corners
+
+
+def _crossing(
+    a: NDArray[np.float64], u: NDArray[np.float64], b: NDArray[np.float64], v: NDArray[np.float64]
+) -> NDArray[np.float64]:
+    """Where the lines a + s u and b + t v cross, (..., 2)."""
+    cross = u[..., 0] * v[..., 1] - u[..., 1] * v[..., 0]
+    cross = np.where(np.abs(cross) < 1e-9, 1e-9, cross)
+    along = ((b - a)[..., 0] * v[..., 1] - (b - a)[..., 1] * v[..., 0]) / cross
+    return a + along[..., None] * u
+
+
+def tag_misfits(
+    board: Board, ids: NDArray[np.int64], pixels: NDArray[np.float64]
+) -> tuple[NDArray[np.int64], NDArray[np.float64]]:
+    """Rows (K,) of refined tag corners that are not where the nearest tags' corners say, and where they say (K, 2).
+
+    The limit is 1 px, or 3 % of a tag's side where that is more: what a lens may bend within so few tags.
+    """
+    place = np.full(len(board.points), -1)
+    place[ids] = np.arange(len(ids))
+    rows = place[_tag_points(board)]
+    whole = np.flatnonzero((rows >= 0).all(1))
+    if len(whole) < _NEAREST:
+        return np.zeros(0, np.int64), np.zeros((0, 2))
+    corners = pixels[rows[whole]]
+    side = float(np.median(np.hypot(*(corners - np.roll(corners, 1, 1)).reshape(-1, 2).T)))
+    points, expected = _placed(board, whole, corners, 0.75 * board.marker, without_itself=True)
+    known = place[points] >= 0
+    at, expected = place[points[known]], expected[known]
+    off = np.hypot(*(pixels[at] - expected).T) > max(1.0, 0.03 * side)
+    return at[off], expected[off]
 
 
 def other_dictionary(gray: NDArray[np.uint8], board: Board) -> str | None:
@@ -52,10 +119,10 @@ def other_dictionary(gray: NDArray[np.uint8], board: Board) -> str | None:
 
 def _board_markers(gray: NDArray[np.uint8], board: Board) -> tuple[NDArray[np.int64], NDArray[np.float64], bool]:
     """The board's markers: (N,) number from the first, (N, 4, 2) corners as the print shows them from its top left."""
-    ids, corners, inverted = find_markers(gray, board.dictionary, board.border)
-    numbers = ids - board.first_marker
+    count = len(board.markers)
+    numbers, corners, inverted = find_markers(gray, board.dictionary, board.border, board.first_marker, count)
     unique, counts = np.unique(numbers, return_counts=True)
-    single = unique[(counts == 1) & (unique >= 0) & (unique < len(board.markers))]
+    single = unique[counts == 1]
     places = np.array([int(np.flatnonzero(numbers == number)[0]) for number in single], np.int64)
     corners = corners[places]
     if board.kind == "aprilgrid":  # AprilTag's drawing is OpenCV's turned by half a turn
@@ -91,32 +158,48 @@ def _tag_points(board: Board) -> NDArray[np.int64]:
 
 @lru_cache(maxsize=16)
 def _by_distance(board: Board) -> tuple[NDArray[np.int64], NDArray[np.float64]]:
-    """For each point of a charuco board: (M, markers) the markers from the nearest on, and their distances."""
+    """For each point: (M, markers) the markers from the nearest on, and the distances of their middles."""
     middles = board.markers[:, :, :2].mean(1)
     distance = np.linalg.norm(board.points[:, None, :2] - middles[None], axis=2)
     order = np.argsort(distance, 1, kind="stable")
     return order, np.take_along_axis(distance, order, 1)
 
 
-def _square_corners(
-    board: Board, numbers: NDArray[np.int64], corners: NDArray[np.float64]
+def _placed(
+    board: Board,
+    numbers: NDArray[np.int64],
+    corners: NDArray[np.float64],
+    farthest: float,
+    *,
+    without_itself: bool = False,
 ) -> tuple[NDArray[np.int64], NDArray[np.float64]]:
-    """The chess corners that touch a square whose marker was found, by the homography of the nearest markers."""
+    """The points with a found marker not farther than ``farthest`` (m), where the nearest four markers place them.
+
+    A homography through their 4 to 16 corners, as linear least squares (Hartley and Zisserman, 4.1, with h33 = 1) for
+    all points at once: so near, a lens's distortion is no matter. With the point as origin, h13 and h23 are its image.
+    ``without_itself`` leaves out the marker corner that is the point.
+    """
     row = np.full(len(board.markers), -1)
     row[numbers] = np.arange(len(numbers))
     order, distance = _by_distance(board)
-    plane = board.markers[:, :, :2]
-    ids, pixels = [], []
-    for point in range(len(order)):
-        found = row[order[point]] >= 0
-        nearest, far = order[point][found][:_NEAREST], distance[point][found]
-        if len(nearest) == 0 or far[0] > 0.75 * board.spacing:  # the middle of a square that it touches is 0.71 away
-            continue
-        here = board.points[point, :2]
-        source = (plane[nearest].reshape(-1, 2) - here) / board.spacing
-        H, _ = cv2.findHomography(source, corners[row[nearest]].reshape(-1, 2), 0)
-        if H is None or abs(H[2, 2]) < 1e-9:
-            continue
-        ids.append(point)
-        pixels.append(H[:2, 2] / H[2, 2])
-    return np.array(ids, np.int64), np.array(pixels, np.float64).reshape(-1, 2)
+    there = row[order] >= 0
+    ids = np.flatnonzero(np.where(there, distance, np.inf).min(1) <= farthest)
+    # The found ones first, each group still from the nearest on.
+    nearest = np.take_along_axis(order[ids], np.argsort(~there[ids], 1, kind="stable")[:, :_NEAREST], 1)
+    used = np.repeat(row[nearest] >= 0, 4, 1).astype(np.float64)
+    source = (board.markers[nearest][..., :2] - board.points[ids, None, None, :2]) / board.spacing
+    x, y = np.moveaxis(source.reshape(len(ids), -1, 2), 2, 0)
+    if without_itself:
+        used *= np.abs(x) + np.abs(y) > 1e-9
+    target = corners[row[nearest]].reshape(len(ids), -1, 2)
+    origin = (target * used[..., None]).sum(1) / used.sum(1)[:, None]
+    u, v = np.moveaxis(target - origin[:, None], 2, 0)
+    one, zero = np.ones_like(x), np.zeros_like(x)
+    upper = np.stack([x, y, one, zero, zero, zero, -u * x, -u * y], 2)
+    lower = np.stack([zero, zero, zero, x, y, one, -v * x, -v * y], 2)
+    system = np.concatenate([upper, lower], 1) * np.tile(used, 2)[..., None]
+    values = np.concatenate([u, v], 1) * np.tile(used, 2)
+    transposed = system.transpose(0, 2, 1)
+    normal = transposed @ system + 1e-9 * np.eye(8)
+    solution = np.linalg.solve(normal, transposed @ values[..., None])[..., 0]
+    return ids, solution[:, [2, 5]] + origin

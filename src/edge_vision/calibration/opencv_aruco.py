@@ -33,16 +33,17 @@ def marker_cells(dictionary: str, marker: int, border: int) -> NDArray[np.bool_]
 
 
 def find_markers(
-    gray: NDArray[np.uint8], dictionary: str, border: int
+    gray: NDArray[np.uint8], dictionary: str, border: int, first: int = 0, count: int | None = None
 ) -> tuple[NDArray[np.int64], NDArray[np.float64], bool]:
-    """All markers of a dictionary in an image: (N,) ids, (N, 4, 2) corners px (unrefined), whether they are inverted.
+    """A dictionary's markers first, first + 1, ... in an image, which are called 0, 1, ...
 
-    Corners are clockwise from the top left of the marker as OpenCV draws it. Markers white on black are looked for only
-    where there are none black on white. Raises BoardError where OpenCV has no aruco module.
+    Returns (N,) numbers, (N, 4, 2) corners px (unrefined), clockwise from the top left of the marker as OpenCV draws
+    it, and whether they are inverted: white on black is looked for only where there are none black on white.
+    Raises BoardError where OpenCV has no aruco module.
     """
+    detector = _detector(dictionary, border, first, count)
     for inverted in (False, True):
-        image = 255 - gray if inverted else gray
-        corners, ids = _detector(dictionary, border)(image)
+        corners, ids = detector(255 - gray if inverted else gray)
         if ids is not None and len(ids):
             found = np.asarray(corners, np.float64).reshape(-1, 4, 2)
             return np.asarray(ids, np.int64).ravel(), found, inverted
@@ -58,7 +59,6 @@ def _aruco() -> Any:
     return cv2.aruco
 
 
-@lru_cache
 def _dictionary(name: str) -> Any:
     aruco = _aruco()
     number = getattr(aruco, name, None)
@@ -67,10 +67,13 @@ def _dictionary(name: str) -> Any:
     return aruco.getPredefinedDictionary(number)
 
 
-@lru_cache
-def _detector(dictionary: str, border: int) -> Any:
+@lru_cache(maxsize=64)
+def _detector(dictionary: str, border: int, first: int, count: int | None) -> Any:
     """image -> (corners, ids or None)"""
     aruco, table = _aruco(), _dictionary(dictionary)
+    # Each candidate is compared with every marker of the dictionary, in four turns: the 36 of 587 that a board has
+    # instead of all make that a sixteenth.
+    table.bytesList = np.ascontiguousarray(table.bytesList[first : None if count is None else first + count])
     modern = hasattr(aruco, "ArucoDetector")
     options = aruco.DetectorParameters() if modern else aruco.DetectorParameters_create()
     options.markerBorderBits = border

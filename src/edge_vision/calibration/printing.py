@@ -7,6 +7,7 @@ import struct
 import zlib
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 from xml.sax.saxutils import escape
 
 import cv2
@@ -54,8 +55,8 @@ def board_pattern(board: Board, margin: float | None = None) -> Pattern:
     low, high = board.outline[:, :2].min(0), board.outline[:, :2].max(0)
     width, height = (float(side) * 1000 + 2 * margin for side in high - low)
 
-    def place(points: NDArray[np.float64]) -> NDArray[np.float64]:
-        xy: NDArray[np.float64] = (points[..., :2] - low) * 1000.0 + margin
+    def place(points: NDArray[np.float64]) -> Any:
+        xy = (points[..., :2] - low) * 1000.0 + margin
         if board.kind == "aprilgrid":  # its y is up
             xy[..., 1] = height - xy[..., 1]
         return xy
@@ -73,7 +74,7 @@ def board_pattern(board: Board, margin: float | None = None) -> Pattern:
     if board.kind == "aprilgrid":
         gap = (board.spacing - board.marker) * 1000
         x, y = np.meshgrid(np.arange(board.columns + 1), np.arange(board.rows + 1))
-        origins = np.column_stack([x.ravel(), y.ravel()]) * board.spacing * 1000.0 + margin
+        origins = np.column_stack([x.ravel(), y.ravel()]).astype(np.float64) * (board.spacing * 1000) + margin
         rectangles.append(np.hstack([origins, origins + gap]))
     for number, corners in enumerate(place(board.markers)):
         cells = marker_cells(board.dictionary, board.first_marker + number, board.border)
@@ -174,6 +175,11 @@ def write_board(board: Board, path: str | os.PathLike[str], *, paper: str = "aut
     return paper
 
 
+def ruler_length(width: float) -> int:
+    """mm: how long the ruler on a sheet of that width (mm) is."""
+    return 100 if width >= 100 + 2 * _MARGIN else 50
+
+
 def _runs(cells: NDArray[np.bool_]) -> NDArray[np.float64]:
     """(N, 4) left, top, right, bottom, in cells, of the black runs of each row."""
     runs = []
@@ -187,7 +193,7 @@ def _foot(
     board: Board, width: float, height: float
 ) -> tuple[NDArray[np.float64], tuple[tuple[float, float, float, str], ...]]:
     """Ruler, name and advice at the bottom of a sheet."""
-    length = 100 if width >= 100 + 2 * _MARGIN else 50
+    length = ruler_length(width)
     left, line = _MARGIN, height - _MARGIN - 5.0
     bars = [(left - 0.1, line, left + length + 0.1, line + 0.2)]
     ticks = range(0, length + 1, 10)

@@ -21,6 +21,7 @@ COMMANDS = {
     "backends": "which inference backends are here, and what would make the others available",
     "quality": "how good pictures are, by themselves and against a reference: table, CSV, JSON, a page with plots",
     "sensor": "measure a camera by EMVA 1288: gain, noise, quantum efficiency, dynamic range, nonuniformity",
+    "calibrate": "print a board, calibrate a camera from its images, compare two calibrations",
     "parameters": "every node's topics and parameters, as a table",
 }
 
