@@ -25,7 +25,9 @@ from edge_vision.calibration.views import View
 Floats = NDArray[np.float64]
 
 MAP = (7, 5)
-"""Columns and rows of the maps over the image."""
+"""Columns and rows of the uncertainty's map over the image."""
+FINE_MAP = (19, 13)
+"""Of that of cross-validation."""
 REGIONS = (7, 5)
 """Columns and rows of the regions in which residuals are averaged."""
 TILT_BINS = (0, 10, 20, 30, 40, 50, 90)
@@ -61,7 +63,7 @@ class CrossValidation:
     odd: Calibration
     difference: Difference
     expected: Floats
-    """(5, 7) px: root mean square distance that the two uncertainties make expect."""
+    """(13, 19) px: root mean square distance that the two uncertainties make expect."""
 
     @property
     def ratio(self) -> float:
@@ -107,6 +109,7 @@ class Assessment:
     """All figures of a calibration."""
 
     calibration: Calibration
+    board: Board
     residuals: Residuals
     uncertainty: UncertaintyMap
     """Of directions (at infinity)."""
@@ -139,6 +142,7 @@ def assess(
     knowledge = known_from(calibration, board)
     return Assessment(
         calibration,
+        board,
         residual_figures(calibration),
         projection_uncertainty(calibration, columns=MAP[0], rows=MAP[1]),
         coverage_of(calibration, board),
@@ -192,9 +196,10 @@ def cross_validate(
         return None, f"half of the views cannot be solved: {error}"
     fitted = fitted_pixels(calibration)
     fitted = fitted[:: max(1, len(fitted) // 400)]
-    found = difference(Camera.of(even), Camera.of(odd), columns=MAP[0], rows=MAP[1], fit=fitted)
+    found = difference(Camera.of(even), Camera.of(odd), columns=FINE_MAP[0], rows=FINE_MAP[1], fit=fitted)
     covariances = sum(
-        projection_uncertainty(half, columns=MAP[0], rows=MAP[1], fitted=fitted).covariances for half in (even, odd)
+        projection_uncertainty(half, columns=FINE_MAP[0], rows=FINE_MAP[1], fitted=fitted).covariances
+        for half in (even, odd)
     )
     return CrossValidation(even, odd, found, np.sqrt(np.trace(covariances, axis1=-2, axis2=-1))), ""
 

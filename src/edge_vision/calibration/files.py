@@ -18,7 +18,12 @@ import numpy as np
 import yaml
 from numpy.typing import NDArray
 
-from edge_vision.calibration.camera_info_file import CameraInfoError, check_distortion, parse_camera_info
+from edge_vision.calibration.camera_info_file import (
+    CameraInfoError,
+    check_distortion,
+    format_camera_info,
+    parse_camera_info,
+)
 from edge_vision.datatypes import CameraInfo
 
 _KALIBR_MODELS = {"radtan": "plumb_bob", "equidistant": "equidistant", "equi": "equidistant", "none": "none"}
@@ -54,6 +59,18 @@ def parse_calibration(text: str, where: str = "the calibration", camera: str = "
     if camera:
         raise CameraInfoError(f"{where} is no Kalibr camchain: it has no camera {camera} to choose")
     return parse_camera_info(text, where)
+
+
+RECORD = "edge_vision_calibration"
+"""The key under which our ROS files keep how good the calibration is; ROS's readers pass over it."""
+
+
+def format_ros(info: CameraInfo, record: Mapping[str, Any] | None = None) -> str:
+    """The YAML of ROS's camera_info, with a record of plain numbers, texts and lists under RECORD."""
+    text = format_camera_info(info)
+    if record:
+        text += yaml.safe_dump({RECORD: dict(record)}, sort_keys=False, allow_unicode=True, width=110)
+    return text
 
 
 # Kalibr

@@ -15,8 +15,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from edge_vision.calibration.boards import Board
-from edge_vision.calibration.knowledge import ENOUGH_GAIN, Knowledge, locate
+from edge_vision.calibration.knowledge import ENOUGH_GAIN, Knowledge, known_from, locate
 from edge_vision.calibration.projection import Camera
+from edge_vision.calibration.result import Calibration
 from edge_vision.calibration.views import View
 
 Floats = NDArray[np.float64]
@@ -24,7 +25,8 @@ Floats = NDArray[np.float64]
 COVERAGE_CELLS = 10
 """Cells of the coverage grid along each side of the image."""
 
-_NEARLY_BEST = 0.75
+_NEARLY_BEST, _NEARLY_BEST_LATE = 0.75, 0.3
+_LATE = 0.08  # gains below it: the parameters are known well, what counts now is coverage
 _TILTS = (0.0, 25.0, 45.0)
 _SIZES = {"near": 0.92, "at a middle distance": 0.6, "far": 0.4}
 _OVERHANGING = {"very near": 1.3, **_SIZES}
@@ -91,6 +93,25 @@ def is_worth_adding(knowledge: Knowledge, view: View, least: float = ENOUGH_GAIN
     return gain > least, gain
 
 
+def choose_views(calibration: Calibration, board: Board, views: Sequence[View], most: int) -> list[View]:
+    """At most so many of the views, those that tell most of the camera, in their order.
+
+    Greedy: each time the one that lowers the uncertainty most is taken, from a camera that nobody has calibrated on.
+    calibration: a first one, for poses and sizes, of some of the views.
+    """
+    knowledge = known_from(calibration, board).forgotten()
+    known = [view for view in views if knowledge.gain(view) > 0]
+    information = [knowledge.information_of(view) for view in known]
+    chosen: list[int] = []
+    while len(chosen) < min(most, len(known)):
+        left = [index for index in range(len(known)) if index not in chosen]
+        gains = knowledge.gains_of(np.array([information[index] for index in left]))
+        best = left[int(np.argmax(gains))]
+        chosen.append(best)
+        knowledge = knowledge.told(information[best])
+    return [known[index] for index in sorted(chosen)]
+
+
 def coverage_cells(pixels: Sequence[Floats], image_size: tuple[int, int]) -> NDArray[np.bool_]:
     """(10, 10): the cells of the image, rows from the top, in which a corner was seen."""
     cells = np.zeros((COVERAGE_CELLS, COVERAGE_CELLS), bool)
@@ -122,7 +143,8 @@ def tilt_direction(rotation: Floats, translation: Floats) -> tuple[float, int]:
 def _choose(
     candidates: _Candidates, gains: Floats, covered: NDArray[np.bool_], directions: Sequence[int], size: tuple[int, int]
 ) -> int:
-    nearly = np.flatnonzero(gains >= _NEARLY_BEST * gains.max())
+    best = float(gains.max())
+    nearly = np.flatnonzero(gains >= best * (_NEARLY_BEST if best > _LATE else _NEARLY_BEST_LATE))
     least = min((directions.count(side) for side in range(4)), default=0)
 
     def new(index: int) -> tuple[float, float]:
@@ -191,7 +213,9 @@ def _candidates(camera: Camera, board: Board) -> _Candidates:
         visible = (np.sum(rays * true_rays, axis=-1) > 1 - 1e-6) & (pixels >= 0).all(axis=-1)
         visible &= (pixels[..., 0] <= width - 1) & (pixels[..., 1] <= height - 1)
     share = visible.mean(axis=1)
-    keep = np.flatnonzero(share >= 0.35 if board.partial else share == 1)
+    keep = np.flatnonzero(
+        share >= 0.35 if board.partial else (share == 1) & _whole(camera, board, rotations, translations)
+    )
     return _Candidates(
         rotations[keep],
         translations[keep],
@@ -201,6 +225,15 @@ def _candidates(camera: Camera, board: Board) -> _Candidates:
     )
 
 
+def _whole(camera: Camera, board: Board, rotations: Floats, translations: Floats) -> NDArray[np.bool_]:
+    """(C,) whether the board's edge is in the image, too."""
+    edge = _edge(board, 6)
+    pixels = camera.project((np.einsum("cij,mj->cmi", rotations, edge) + translations[:, None]).reshape(-1, 3))
+    with np.errstate(invalid="ignore"):
+        inside = (pixels >= 0).all(axis=1) & (pixels <= np.array(camera.image_size) - 1).all(axis=1)
+    return inside.reshape(len(rotations), -1).all(axis=1)
+
+
 def _placed(camera: Camera, board: Board, tilted: Floats, fill: Floats, places: Floats) -> tuple[Floats, Floats]:
     """Poses at which the board fills that share of the image, flush with its edges: the pattern's edge, which detectors
     need, or where a part is enough the points.
@@ -208,14 +241,14 @@ def _placed(camera: Camera, board: Board, tilted: Floats, fill: Floats, places: 
     tilted (C, 3, 3) as seen along the line of sight; fill (C,) of the width or height; places (C, 2), -1 to 1.
     """
     middle_point = board.points.mean(axis=0)
-    points = (board.points if board.partial else _edge(board, 4)) - middle_point
+    points = (board.points if board.partial else _edge(board, 6)) - middle_point
     size = np.array(camera.image_size, np.float64)
     margin = 0.01 * size.max()
     middle = np.repeat((size - 1)[None] / 2, len(tilted), axis=0)
     wanted = middle + places * size / 6
     focal = camera.parameters[0]
     distance = focal * np.ptp(points, axis=0)[:2].max() / (fill * size.min())
-    for _ in range(6):
+    for _ in range(9):
         rays = camera.unproject(np.clip(wanted, 0, size - 1))
         rays = np.where(np.isfinite(rays).all(axis=1, keepdims=True), rays, [0.0, 0.0, 1.0])
         rotations = np.array([_facing(ray) for ray in rays]) @ tilted

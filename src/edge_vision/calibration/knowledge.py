@@ -29,7 +29,7 @@ ENOUGH_GAIN = 0.02
 
 _NOMINAL_NOISE = 0.2  # px an axis, of corners in a usual image, before a solve has measured it
 _PRIOR = {"f": 0.3, "c": 0.1, "k": 0.3, "p": 0.01}
-"""One-sigma of a camera nobody has calibrated: shares of the focal length and of the width; coefficients."""
+"""One-sigma of a camera nobody has calibrated: shares of the focal length and of the width; coefficients by letter."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -56,33 +56,42 @@ class Knowledge:
 
     def gain(self, view: View) -> float:
         """The share, 0 to 1, by which the uncertainty would fall with this view. 0 where it has no pose."""
-        pose = locate(self.camera, self.board, view)
-        if pose is None:
-            return 0.0
-        return float(self.gains(pose[0][None], pose[1][None], np.isin(np.arange(len(self.board.points)), view.ids))[0])
+        return float(self.gains_of(self.information_of(view)[None])[0])
 
     def gains(self, rotations: Floats, translations: Floats, visible: NDArray[np.bool_] | None = None) -> Floats:
         """(C,) shares by which the uncertainty would fall with one view of the board at each pose.
 
         rotations (C, 3, 3), translations (C, 3): board to camera; visible: (M,) or (C, M) of the board's points.
         """
-        information = self.information(rotations, translations, visible)
-        whitened = np.swapaxes(self.root, 0, 1) @ information @ self.root
+        return self.gains_of(self.information(rotations, translations, visible))
+
+    def gains_of(self, information: Floats) -> Floats:
+        """(C,) shares by which the uncertainty would fall with each (C, P, P)."""
+        whitened = self.root.T @ information @ self.root
         on_map = self.map @ self.root
-        after = np.linalg.solve(np.eye(len(self.names)) + whitened, np.swapaxes(on_map, 0, 1)[None])
-        variances = np.einsum("kp,cpk->c", on_map, after)
-        return 1 - np.sqrt(np.maximum(variances, 0) / np.sum(on_map**2))
+        after = np.linalg.solve(np.eye(len(self.names)) + whitened, (on_map.T @ on_map)[None])
+        return 1 - np.sqrt(np.maximum(np.trace(after, axis1=1, axis2=2), 0) / np.sum(on_map**2))
 
     def added(self, view: View) -> Knowledge:
         """What is known with this view too; the camera's parameters stay as they are until the next solve."""
+        return self.told(self.information_of(view))
+
+    def told(self, information: Floats) -> Knowledge:
+        """What is known with (P, P) more of information."""
+        values, vectors = np.linalg.eigh(np.eye(len(self.names)) + self.root.T @ information @ self.root)
+        return replace(self, root=self.root @ (vectors / np.sqrt(values)))
+
+    def forgotten(self) -> Knowledge:
+        """The same camera as if nobody had calibrated it: a wide guess of every parameter."""
+        return replace(self, root=_prior(self.camera, self.names, self.board))
+
+    def information_of(self, view: View) -> Floats:
+        """(P, P) that a view adds; zeros where it has no pose."""
         pose = locate(self.camera, self.board, view)
         if pose is None:
-            return self
+            return np.zeros((len(self.names), len(self.names)))
         visible = np.isin(np.arange(len(self.board.points)), view.ids)
-        information = self.information(pose[0][None], pose[1][None], visible)[0]
-        whitened = self.root.T @ information @ self.root
-        values, vectors = np.linalg.eigh(np.eye(len(self.names)) + (whitened + whitened.T) / 2)
-        return replace(self, root=self.root @ (vectors / np.sqrt(values)))
+        return self.information(pose[0][None], pose[1][None], visible)[0]
 
     def information(self, rotations: Floats, translations: Floats, visible: NDArray[np.bool_] | None) -> Floats:
         """(C, P, P) of ``names``, in 1 over their units squared."""
@@ -148,11 +157,7 @@ def known_before(
     camera = Camera.nominal(image_size, model)
     coefficients = ("k1", "k2", "p1", "p2") if model != "equidistant" else ("k1", "k2")
     names = ("fx", "fy", "cx", "cy", *coefficients)
-    sizes = {"f": camera.parameters[0], "c": image_size[0]}
-    sigmas = np.array([_PRIOR[name[0]] * sizes.get(name[0], 1.0) for name in names])
-    root = np.diag(sigmas)
-    # One unknown scale and a small difference of fx and fy, not two unknowns.
-    root[:2, :2] = sigmas[0] * np.array([[1.0, 0.02], [1.0, -0.02]])
+    root = _prior(camera, names, board)
     propagation = Propagation(camera, None)
     knowledge = Knowledge(camera, board, names, root, _NOMINAL_NOISE, _map(propagation, names))
     for view in views:
@@ -179,6 +184,16 @@ def locate(camera: Camera, board: Board, view: View) -> tuple[Floats, Floats] | 
     if not found or not np.isfinite(translation).all() or translation[2, 0] <= 0:
         return None
     return rotation_matrices(rotation.ravel())[0], np.asarray(translation, np.float64).ravel()
+
+
+def _prior(camera: Camera, names: tuple[str, ...], board: Board) -> Floats:
+    """(P, P) root of the covariance of a camera that nobody has calibrated."""
+    focal, bent = camera.parameters[0], 0.005 * float(np.ptp(board.points, axis=0).max())
+    sigmas = {"f": _PRIOR["f"] * focal, "c": _PRIOR["c"] * camera.image_size[0], "b": bent}
+    root = np.diag([sigmas.get(name[0], _PRIOR.get(name[0], 1.0)) for name in names])
+    if names[:2] == ("fx", "fy"):  # one unknown scale and a small difference, not two unknowns
+        root[:2, :2] = sigmas["f"] * np.array([[1.0, 0.02], [1.0, -0.02]])
+    return root
 
 
 def _map(propagation: Propagation, names: tuple[str, ...]) -> Floats:

@@ -31,6 +31,11 @@ class UncertaintyMap:
     """(rows, columns, 2) px."""
     covariances: Floats
     """(rows, columns, 2, 2) px²; NaN where the model has no ray."""
+    corner_pixels: Floats
+    """(4, 2) px: the top left, top right, bottom left and bottom right corner of the image; of a fisheye that sees less
+    than them, the last pixel towards them that has a ray."""
+    corner_covariances: Floats
+    """(4, 2, 2) px² there; NaN where the model has no ray."""
     distance: float
     """m; inf: directions."""
 
@@ -46,13 +51,14 @@ class UncertaintyMap:
 
     @property
     def corners(self) -> tuple[float, float, float, float]:
-        """px at the top left, top right, bottom left and bottom right corner of the image."""
-        each = self.sigmas[[0, 0, -1, -1], [0, -1, 0, -1]].tolist()
+        """px at the top left, top right, bottom left and bottom right corner of the image (`corner_pixels`)."""
+        each = worst_sigma(self.corner_covariances).tolist()
         return (each[0], each[1], each[2], each[3])
 
     @property
     def worst_corner(self) -> float:
-        return max(self.corners)
+        """px; NaN where a corner has no ray."""
+        return float(np.max(self.corners))
 
 
 class Propagation:
@@ -110,10 +116,30 @@ def projection_uncertainty(
     distance: m from the camera. fitted: (N, 2) px by which the camera's motion is fitted, to compare several
     calibrations alike; the calibration's own corners where not given.
     """
-    pixels = image_grid(calibration.image_size, columns, rows)
+    camera = Camera.of(calibration)
+    pixels = image_grid(camera.image_size, columns, rows)
+    corners = outermost(camera)
     fitted = fitted_pixels(calibration) if fitted is None else fitted
-    J = Propagation(Camera.of(calibration), fitted, distance)(pixels)
-    return UncertaintyMap(pixels, J @ camera_covariance(calibration) @ np.swapaxes(J, -1, -2), distance)
+    propagation, covariance = Propagation(camera, fitted, distance), camera_covariance(calibration)
+
+    def spread(where: Floats) -> Floats:
+        J = propagation(where)
+        return J @ covariance @ np.swapaxes(J, -1, -2)
+
+    return UncertaintyMap(pixels, spread(pixels), corners, spread(corners), distance)
+
+
+def outermost(camera: Camera) -> Floats:
+    """(4, 2) px: the image's corners; of an equidistant camera whose image ends before, where it ends towards them."""
+    corners = image_grid(camera.image_size, 2, 2).reshape(-1, 2)
+    if camera.model != "equidistant":
+        return corners
+    middle = corners.mean(axis=0)
+    shares = np.linspace(1, 0.4, 61)
+    along = middle + shares[:, None, None] * (corners - middle)
+    seen = np.isfinite(camera.unproject(along.reshape(-1, 2))).all(axis=1).reshape(along.shape[:2])
+    first = np.argmax(seen, axis=0)
+    return along[first, np.arange(len(corners))]
 
 
 def worst_sigma(covariances: Floats) -> Floats:

@@ -12,6 +12,7 @@ from enum import IntEnum
 import numpy as np
 
 from edge_vision.calibration.assessment import Assessment
+from edge_vision.calibration.projection import Camera
 from edge_vision.calibration.result import Calibration
 
 
@@ -43,7 +44,9 @@ class Thresholds:
     cross_validation: tuple[float, float] = (2.0, 4.0)
     """difference of two halves over what the uncertainties make expect"""
     coverage: tuple[float, float] = (0.85, 0.4)
-    """share of the image inside the hull of all corners"""
+    """share of the image inside the hull of all corners, for boards that may be in view in part"""
+    coverage_whole: tuple[float, float] = (0.7, 0.4)
+    """the same for boards that must be in view as a whole: their corners end a square before the image does"""
     views: tuple[int, int] = (15, 8)
     tilted_sides: tuple[int, int] = (4, 2)
     """of the four sides of the board, how many were turned towards the camera by 15 degrees or more"""
@@ -58,7 +61,7 @@ class Thresholds:
 
 THRESHOLDS = Thresholds()
 
-FISHEYE = Thresholds(views=(25, 10), coverage=(0.6, 0.3))
+FISHEYE = Thresholds(views=(25, 10), coverage=(0.6, 0.3), coverage_whole=(0.5, 0.3))
 """A fisheye's image ends before the corners of a sensor, and needs more views."""
 
 
@@ -99,14 +102,15 @@ class Verdict:
 
 
 def judge(assessment: Assessment, thresholds: Thresholds | None = None) -> Verdict:
-    """The verdict on a calibration, by THRESHOLDS (FISHEYE where it is equidistant) or one's own."""
+    """The verdict on a calibration, by THRESHOLDS (FISHEYE where it sees more than 110 degrees) or one's own."""
     c = assessment.calibration
-    t = thresholds or (FISHEYE if c.model == "equidistant" else THRESHOLDS)
+    t = thresholds or (FISHEYE if field_of_view(Camera.of(c)) > 110 else THRESHOLDS)
     px = t.scale(c.image_size[0])
     sigmas, values, coverage = c.sigmas, c.values, assessment.coverage
     validation = assessment.cross_validation
     sides = sum(count > 0 for count in coverage.tilted_to())
     u = assessment.uncertainty
+    covering = t.coverage if assessment.board.partial else t.coverage_whole
     focal = max((sigmas.get(name, 0.0) / values[name] for name in ("fx", "fy")), default=0.0)
     centre = max(sigmas.get(name, 0.0) for name in ("cx", "cy"))
     reasons = [
@@ -136,7 +140,7 @@ def judge(assessment: Assessment, thresholds: Thresholds | None = None) -> Verdi
             "sigma of the principal point",
             _TILT,
         ),
-        _least("coverage", coverage.hull, t.coverage, "%", "of the image covered", _cover(assessment), scale=100),
+        _least("coverage", coverage.hull, covering, "%", "of the image covered", _cover(assessment), scale=100),
         _least(
             "tilted sides",
             sides,
@@ -176,6 +180,14 @@ def judge(assessment: Assessment, thresholds: Thresholds | None = None) -> Verdi
     return Verdict(min(reason.level for reason in reasons), tuple(reasons))
 
 
+def field_of_view(camera: Camera) -> float:
+    """degrees from the left to the right edge of the image, through its middle; 360 where the edges have no ray."""
+    width, height = camera.image_size
+    left, right = camera.unproject(np.array([[0.0, height / 2], [width - 1.0, height / 2]]))
+    angle = float(np.degrees(np.arccos(np.clip(left[2], -1, 1)) + np.arccos(np.clip(right[2], -1, 1))))
+    return angle if np.isfinite(angle) else 360.0
+
+
 _TILT = "tilt the board by 20 to 50 degrees, at different distances"
 
 
@@ -211,7 +223,9 @@ def _limit(level: Level, good: float, usable: float) -> str:
 
 
 def _with(value: float, unit: str) -> str:
-    number = "unknown" if np.isnan(value) else f"{value:.3g}"
+    if np.isnan(value):
+        return "unknown (the model folds back there)"
+    number = f"{value:.3g}"
     return f"{number} {unit}" if unit else number
 
 

@@ -1,0 +1,325 @@
+"""`edge_vision calibrate images DIR|VIDEO --board B.yaml`: a camera's calibration from images, and how good it is."""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+import sys
+import time
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from edge_vision.calibration.result import DISTORTION
+
+if TYPE_CHECKING:
+    from edge_vision.calibration.boards import Board
+    from edge_vision.calibration.choice import Candidate
+    from edge_vision.calibration.report import CalibrationReport
+    from edge_vision.calibration.result import Calibration
+    from edge_vision.calibration.views import View
+
+DESCRIPTION = (
+    "Calibrates a camera from images of a board: detects, solves, leaves out what does not fit, and says how good the "
+    "result is and which view to add next. Exit code 0: done; 1: the verdict is below --at-least; 2: it cannot be done "
+    "as asked."
+)
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("images", metavar="DIR|VIDEO", help="folder or pattern of images, a video, any other source")
+    parser.add_argument("--board", required=True, metavar="FILE", help="the board's YAML (or Kalibr's target file)")
+    parser.add_argument(
+        "--model",
+        choices=("auto", *DISTORTION),
+        default="auto",
+        help="of the lens; auto: what projects views best that were not fitted",
+    )
+    parser.add_argument(
+        "--terms",
+        metavar="NAMES",
+        default=argparse.SUPPRESS,
+        help="coefficients to estimate, as k1,k2,p1,p2,k3; not told: those that the views determine",
+    )
+    parser.add_argument(
+        "--bow", action="store_true", help="estimate how far the board is bent, also where it does not show"
+    )
+    parser.add_argument("--name", default="camera", help="the camera's, for the files")
+    parser.add_argument(
+        "-o", "--output", metavar="DIR", default=argparse.SUPPRESS, help="calibration files, report and plots go there"
+    )
+    parser.add_argument("--json", metavar="FILE", default=argparse.SUPPRESS, help="the report; - for stdout, no table")
+    parser.add_argument("--markdown", metavar="FILE", default=argparse.SUPPRESS, help="the report as Markdown")
+    parser.add_argument("--html", metavar="FILE", default=argparse.SUPPRESS, help="the report as a page with plots")
+    parser.add_argument(
+        "--every", type=_count, metavar="N", default=argparse.SUPPRESS, help="of a video, look at every Nth frame alone"
+    )
+    parser.add_argument("--frames", type=_count, metavar="N", default=argparse.SUPPRESS, help="stop after N images")
+    parser.add_argument(
+        "--most", type=_count, metavar="N", default=60, help="of a video, keep so many views, the most telling ones"
+    )
+    parser.add_argument(
+        "--at-least",
+        choices=("usable", "good"),
+        default=argparse.SUPPRESS,
+        help="exit with 1 where the verdict is less",
+    )
+
+
+def run(arguments: argparse.Namespace) -> int:
+    from edge_vision.calibration import plots
+    from edge_vision.calibration.boards import BoardError, read_board
+    from edge_vision.calibration.report import text
+    from edge_vision.calibration.result import CalibrationError
+    from edge_vision.sources import SourceError
+
+    wanted = {kind: getattr(arguments, kind, None) for kind in ("output", "json", "markdown", "html")}
+    if (wanted["output"] or wanted["html"]) and (missing := plots.problem()):
+        return _fail(missing)
+    try:
+        if hasattr(arguments, "terms") and arguments.model == "auto":
+            return _fail("--terms are those of a model: give --model, too")
+        _check_writable(wanted)
+        report, calibration = calibrate(arguments, read_board(arguments.board))
+    except (BoardError, SourceError, CalibrationError, OSError) as error:
+        return _fail(str(error))
+    try:
+        report = _write(report, calibration, wanted)
+    except OSError as error:
+        return _fail(f"cannot write {error.filename}: {error.strerror}; name another place")
+    if wanted["json"] == "-":
+        print(_json(report))
+    else:
+        print(text(report))
+        if not wanted["output"]:
+            print("\nnothing was kept: give -o DIR for the calibration's files, the report and its plots")
+    least = {"usable": 1, "good": 2}.get(getattr(arguments, "at_least", ""), 0)
+    return 1 if report.verdict.level < least else 0
+
+
+def calibrate(arguments: argparse.Namespace, board: Board) -> tuple[CalibrationReport, Calibration]:
+    """What the arguments ask for. Raises SourceError where there are no images, CalibrationError where they cannot be
+    solved."""
+    from tqdm import tqdm
+
+    from edge_vision.calibration.assessment import assess
+    from edge_vision.calibration.guidance import suggest
+    from edge_vision.calibration.knowledge import known_from
+    from edge_vision.calibration.report import CalibrationReport
+    from edge_vision.calibration.result import CalibrationError
+    from edge_vision.calibration.verdict import judge
+
+    started = time.perf_counter()
+    views, rejected, is_video = look(arguments, board)
+    images = len(views) + len(rejected)
+    detected = time.perf_counter()
+    if not views:
+        raise CalibrationError(
+            f"no view of the board ({board}) in {images} images of {arguments.images}",
+            _commonest([reason for _, reason in rejected]) or "give images that show it",
+        )
+    notes = []
+    with tqdm(total=3, desc="solving", unit="step", file=sys.stderr, leave=False) as bar:
+        solving = _Solving(board, arguments)
+        if is_video and len(views) > arguments.most:
+            found, views = len(views), solving.choose(views, arguments.most)
+            notes.append(f"of {found} frames that show the board, the {len(views)} that tell most were kept")
+        calibration = solving.solve(views)
+        bar.update()
+        bar.set_description("cross-validating")
+        assessment = assess(calibration, board, solving.again(calibration))
+        bar.update()
+        bar.set_description("next views")
+        suggestions = suggest(known_from(calibration, board), views, 3)
+        bar.update()
+    ended = time.perf_counter()
+    report = CalibrationReport(
+        arguments.name,
+        arguments.images,
+        board,
+        assessment,
+        judge(assessment),
+        suggestions,
+        tuple(views),
+        tuple(rejected) if not is_video else (),
+        images,
+        candidates=solving.candidates,
+        notes=tuple(notes),
+        seconds=(("detecting", detected - started), ("solving", ended - detected)),
+    )
+    return report, calibration
+
+
+def look(arguments: argparse.Namespace, board: Board) -> tuple[list[View], list[tuple[str, str]], bool]:
+    """The views in the images, the images without one and why, and whether it is a video. Raises SourceError."""
+    from tqdm import tqdm
+
+    from edge_vision.calibration.detection import DetectionOptions, detect
+    from edge_vision.calibration.views import View
+    from edge_vision.cli.quality_pictures import open_pictures
+
+    views: list[View] = []
+    rejected: list[tuple[str, str]] = []
+    most = getattr(arguments, "frames", None)
+    with open_pictures(arguments.images) as pictures:
+        every = getattr(arguments, "every", 5 if pictures.timed else 1)
+        # A frame of a video that is hard to find is followed by a better one; an image of a folder is not.
+        options = DetectionOptions(thorough=not pictures.timed)
+        explained = DetectionOptions(thorough=True, explain=True)
+        total = None if pictures.length is None else -(-pictures.length // every)
+        total = min((count for count in (total, most) if count is not None), default=None)
+        with tqdm(total=total, desc="detecting", unit="image", file=sys.stderr) as bar:
+            for index, shown in enumerate(pictures):
+                if index % every:
+                    continue
+                if shown.frame is None:
+                    rejected.append((shown.name, shown.problem))
+                else:
+                    # Why nothing is found is looked for only until something is: it is slow.
+                    asked = explained if not views and len(rejected) < 3 else options
+                    found = detect(shown.frame.image, board, options=asked, name=shown.name, stamp=shown.frame.stamp)
+                    if isinstance(found, View):
+                        views.append(found)
+                    else:
+                        rejected.append((shown.name, found.reason))
+                bar.set_postfix(views=len(views), refresh=False)
+                bar.update()
+                if len(views) + len(rejected) == most:
+                    break
+        return views, rejected, pictures.timed
+
+
+class _Solving:
+    """The model and freedoms that the arguments ask for."""
+
+    def __init__(self, board: Board, arguments: argparse.Namespace) -> None:
+        terms = getattr(arguments, "terms", None)
+        self.board = board
+        self.model = arguments.model
+        self.bow = arguments.bow
+        self.candidates: tuple[Candidate, ...] = ()
+        self.terms = tuple(name.strip() for name in terms.split(",") if name.strip()) if terms is not None else None
+
+    def solve(self, views: Sequence[View]) -> Calibration:
+        from edge_vision.calibration.choice import MODELS, choose
+        from edge_vision.calibration.solving import solve
+
+        if self.terms is not None:
+            return solve(views, self.board.points, model=self.model, terms=self.terms, bow=self.bow)
+        models = MODELS if self.model == "auto" else (self.model,)
+        choice = choose(views, self.board.points, models=models, bow=True if self.bow else None)
+        self.candidates = choice.candidates
+        return choice.calibration
+
+    def again(self, calibration: Calibration):
+        """A solver of the same model and terms, that keeps every corner: outliers are gone already."""
+        from edge_vision.calibration.solving import solve
+
+        terms = tuple(name for name in DISTORTION[calibration.model] if name in calibration.names)
+
+        def solver(views: Sequence[View]) -> Calibration:
+            return solve(
+                views,
+                self.board.points,
+                model=calibration.model,
+                terms=terms,
+                bow=calibration.bow is not None,
+                start=calibration,
+                rejection=None,
+            )
+
+        return solver
+
+    def choose(self, views: Sequence[View], most: int) -> list[View]:
+        """The views of a video that tell most, in their order."""
+        from edge_vision.calibration.guidance import choose_views
+        from edge_vision.calibration.solving import solve
+
+        spread = [views[round(i)] for i in _spaced(len(views), min(len(views), 40))]
+        if self.terms is None:
+            return choose_views(self.solve(spread), self.board, views, most)
+        return choose_views(solve(spread, self.board.points, model=self.model), self.board, views, most)
+
+
+def _spaced(count: int, wanted: int) -> list[float]:
+    return [i * (count - 1) / max(wanted - 1, 1) for i in range(wanted)]
+
+
+def _write(report: CalibrationReport, calibration: Calibration, wanted: dict[str, str | None]) -> CalibrationReport:
+    """The files asked for; the report with their names. Raises OSError."""
+    from dataclasses import replace
+
+    from edge_vision.calibration import plots
+    from edge_vision.calibration.camera_info_file import CameraInfoError
+    from edge_vision.calibration.files import format_kalibr, format_opencv, format_ros, write_text
+    from edge_vision.calibration.page import page
+    from edge_vision.calibration.report import as_record, markdown
+
+    files: list[tuple[str, str]] = []
+    notes = list(report.notes)
+    if wanted["output"]:
+        folder = Path(wanted["output"]).expanduser()
+        info = calibration.camera_info(report.camera_name)
+        texts = {
+            "ROS": (f"{report.camera_name}.yaml", format_ros(info, as_record(report.assessment, report.verdict))),
+            "OpenCV": (f"{report.camera_name}.opencv.yml", format_opencv(info, calibration.rms)),
+        }
+        try:
+            texts["Kalibr"] = (f"{report.camera_name}.camchain.yaml", format_kalibr([info]))
+        except CameraInfoError as error:
+            notes.append(f"no Kalibr file: {error}")
+        for what, (name, content) in texts.items():
+            write_text(folder / name, content)
+            files.append((what, str(folder / name)))
+        for name in plots.NAMES:
+            plots.png(report, name, folder / f"{name}.png")
+        files += [(kind, str(folder / f"report.{kind}")) for kind in ("json", "md", "html")]
+    report = replace(report, files=tuple(files), notes=tuple(notes))
+    if wanted["output"]:
+        write_text(folder / "report.json", _json(report) + "\n")
+        write_text(folder / "report.md", markdown(report, plots.NAMES))
+        write_text(folder / "report.html", page(report))
+    if wanted["json"] and wanted["json"] != "-":
+        write_text(wanted["json"], _json(report) + "\n")
+    if wanted["markdown"]:
+        write_text(wanted["markdown"], markdown(report))
+    if wanted["html"]:
+        write_text(wanted["html"], page(report))
+    return report
+
+
+def _json(report: CalibrationReport) -> str:
+    from edge_vision.calibration.report import as_dict
+
+    return json.dumps(as_dict(report), indent=2, allow_nan=False)
+
+
+def _check_writable(wanted: dict[str, str | None]) -> None:
+    """Before the work, not after it. Raises OSError."""
+    for kind, file in wanted.items():
+        if not file or file == "-":
+            continue
+        path = Path(file).expanduser()
+        folder = path if kind == "output" else path.parent
+        if kind == "output" and path.exists() and not path.is_dir():
+            raise OSError(f"{path} is a file: name a folder for --output")
+        while not folder.exists():
+            folder = folder.parent
+        if not os.access(folder, os.W_OK):
+            raise OSError(f"cannot write {file}: the folder {folder} may not be written to; name another")
+
+
+def _commonest(reasons: Sequence[str]) -> str:
+    return max(reasons, key=list(reasons).count, default="")
+
+
+def _count(text: str) -> int:
+    if not text.isdecimal() or int(text) < 1:
+        raise argparse.ArgumentTypeError(f"'{text}' must be a whole number above 0")
+    return int(text)
+
+
+def _fail(message: str) -> int:
+    print(f"edge_vision calibrate images: {message}", file=sys.stderr)
+    return 2
