@@ -165,9 +165,12 @@ def _start(
         shared = np.concatenate([parameters, np.zeros(2) if start.bow is None else start.bow])
         for name, value in fix.items():
             shared[all_names.index(name)] = value
+        known = {name: index for index, name in enumerate(start.views)}
+        if known.keys() >= set(corners.names):
+            rows = [known[name] for name in corners.names]
+            return State(shared, rotation_matrices(start.rotations[rows]), start.translations[rows])
         state = pose_guess(model, corners, shared)
         R, t = state.rotations.copy(), state.translations.copy()
-        known = {name: index for index, name in enumerate(start.views)}
         for view, name in enumerate(corners.names):
             if name in known:
                 R[view] = rotation_matrices(start.rotations[known[name]])[0]

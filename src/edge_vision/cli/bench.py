@@ -12,7 +12,7 @@ from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
-from edge_vision.cli import bench_backends, bench_enhance, bench_quality, bench_verdicts
+from edge_vision.cli import bench_backends, bench_calibration, bench_enhance, bench_quality, bench_verdicts
 
 DESCRIPTION = (
     "Measures pipeline, transport, inference backends and decoding, side by side with what they are compared to."
@@ -115,6 +115,15 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     bench_quality.add_arguments(quality)
     _common(quality, bench_quality.DEFAULT_SIZES)
 
+    calibration = commands.add_parser(
+        "calibration",
+        help="are the calibration's sigmas true? simulated cameras, solved; and the time of a solve",
+        description=bench_calibration.DESCRIPTION,
+        formatter_class=argparse.ArgumentDefaultsHelpFormatter,
+    )
+    bench_calibration.add_arguments(calibration)
+    _output(calibration)
+
     verdicts = commands.add_parser(
         "verdicts",
         help="spoiled pictures: how often the no-reference verdicts name the right cause",
@@ -143,6 +152,8 @@ def run(arguments: argparse.Namespace) -> int:
         return bench_verdicts.run(arguments)
     if arguments.what == "enhance":
         return bench_enhance.run(arguments)
+    if arguments.what == "calibration":
+        return _report(arguments, bench_calibration.measure, "solve")
     if arguments.what == "decoding":
         return _report(arguments, _decoding, "call")
     if arguments.what == "tracking":
