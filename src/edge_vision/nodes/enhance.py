@@ -71,7 +71,7 @@ class EnhanceNode(VisionNode[EnhanceNodeParameters]):
         self.subscription(Frame, "image_raw", self.enhance)
         self.subscription(CameraInfo, "camera_info", self.learn_camera, counted=False)
         self.subscription(QualityReport, "image_quality", self.learn_quality, adapter=IMAGE_QUALITY, counted=False)
-        self._publish, self._total = self.stage("publish"), self.stage("latency")
+        self._publish, self._total = self.stage("publish"), self.stage("age")
 
     def cleanup(self) -> None:
         if hasattr(self, "_client"):
