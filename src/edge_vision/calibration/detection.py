@@ -37,7 +37,7 @@ class DetectionOptions:
     max_edge_width: float = 6.0
     """px, 10 to 90 %"""
     max_saturated: float = 0.6
-    """share of the edges whose bright side is at the end of the range"""
+    """share of the edges whose white is at the end of the range and spreads into the dark"""
     min_contrast: float = 25.0
     """grey levels between dark and bright squares"""
     max_tilt: float = 72.0
@@ -223,7 +223,7 @@ def _unfit(view: View, figures: EdgeFigures | None, options: DetectionOptions) -
             return Rejected("blurred", f"edges are {figures.width:.1f} px wide: focus, hold still, or step back")
         if figures.saturated > options.max_saturated:
             return Rejected(
-                "saturated", f"{figures.saturated:.0%} of the white is at the end of the range: less exposure"
+                "saturated", f"white spreads into the dark at {figures.saturated:.0%} of the edges: less exposure"
             )
     if view.tilt is not None and view.tilt > options.max_tilt:
         return Rejected("oblique", f"the board is tilted by about {view.tilt:.0f} degrees: turn it towards the camera")

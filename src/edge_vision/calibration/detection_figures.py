@@ -13,6 +13,7 @@ from edge_vision.calibration.detection_lattice import lattice, spread
 
 _MOST_EDGES = 200
 _SAMPLES = 41
+_SPREAD = 0.5  # px
 _LONGEST_REACH = 10.0  # px; farther away the light changes too
 _TENTH_TO_NINETENTHS = 2.5631 * np.sqrt(np.pi)  # of a blurred step: 10-90 % width over the integral of q (1 - q)
 
@@ -23,7 +24,7 @@ class EdgeFigures(NamedTuple):
     motion: float
     """px: how far the board moved while the shutter was open, as far as edges across and along differ"""
     saturated: float
-    """share of the edges whose bright side is at the end of the range"""
+    """share of the edges whose white is at the end of the range and spreads into the dark"""
     contrast: float
     """grey levels between dark and bright, the median over the edges"""
 
@@ -68,10 +69,13 @@ def edge_figures(
     step = 2 * reach[inside][clear] / (_SAMPLES - 1)
     widths = np.maximum((q * (1 - q)).sum(1) * step * _TENTH_TO_NINETENTHS, 0)
     bright = np.maximum(low, high)[clear]
+    # Overexposed white spreads into the dark squares: edges leave the lines between corners, which stay where they are.
+    level = np.where((high > low)[clear, None], q, 1 - q)  # 0 dark, 1 bright
+    spread_out = reach[inside][clear] * (2 * level.mean(1) - 1)
     return EdgeFigures(
         float(np.median(widths)),
         _motion(widths, normal[inside][clear]),
-        float((bright >= 254).mean()),
+        float(((bright >= 254) & (spread_out > _SPREAD)).mean()),
         float(np.median(contrast)),
     )
 

@@ -34,7 +34,7 @@ class View:
     motion: float | None = None
     """px: by how much edges are wider across one direction than across the other: the smear of a moving board"""
     saturated: float | None = None
-    """share, 0 to 1, of the board's edges whose bright side is at the end of the range"""
+    """share, 0 to 1, of the board's edges whose white is at the end of the range and spreads into the dark"""
     tilt: float | None = None
     """degrees between the line of sight and the board's normal, as foreshortening tells it (no intrinsics needed)"""
     warnings: tuple[str, ...] = ()
