@@ -231,7 +231,7 @@ def _whole(camera: Camera, board: Board, rotations: Floats, translations: Floats
     pixels = camera.project((np.einsum("cij,mj->cmi", rotations, edge) + translations[:, None]).reshape(-1, 3))
     with np.errstate(invalid="ignore"):
         inside = (pixels >= 0).all(axis=1) & (pixels <= np.array(camera.image_size) - 1).all(axis=1)
-    return inside.reshape(len(rotations), -1).all(axis=1)
+    return np.all(inside.reshape(len(rotations), -1), axis=1)
 
 
 def _placed(camera: Camera, board: Board, tilted: Floats, fill: Floats, places: Floats) -> tuple[Floats, Floats]:

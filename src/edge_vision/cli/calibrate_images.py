@@ -29,7 +29,13 @@ DESCRIPTION = (
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("images", metavar="DIR|VIDEO", help="folder or pattern of images, a video, any other source")
-    parser.add_argument("--board", required=True, metavar="FILE", help="the board's YAML (or Kalibr's target file)")
+    parser.add_argument(
+        "--board",
+        required=True,
+        default=argparse.SUPPRESS,
+        metavar="FILE",
+        help="the board's YAML (or Kalibr's target file)",
+    )
     parser.add_argument(
         "--model",
         choices=("auto", *DISTORTION),
@@ -117,7 +123,7 @@ def calibrate(arguments: argparse.Namespace, board: Board) -> tuple[CalibrationR
     if not views:
         raise CalibrationError(
             f"no view of the board ({board}) in {images} images of {arguments.images}",
-            _commonest([reason for _, reason in rejected]) or "give images that show it",
+            _telling([reason for _, reason in rejected]) or "give images that show it",
         )
     notes = []
     with tqdm(total=3, desc="solving", unit="step", file=sys.stderr, leave=False) as bar:
@@ -310,8 +316,10 @@ def _check_writable(wanted: dict[str, str | None]) -> None:
             raise OSError(f"cannot write {file}: the folder {folder} may not be written to; name another")
 
 
-def _commonest(reasons: Sequence[str]) -> str:
-    return max(reasons, key=list(reasons).count, default="")
+def _telling(reasons: Sequence[str]) -> str:
+    """The reason that says most: the first few images were looked into (`look`), others only lack the board."""
+    commonest = max(reasons, key=list(reasons).count, default="")
+    return next((reason for reason in reasons[:3] if reason != commonest), commonest)
 
 
 def _count(text: str) -> int:
