@@ -152,8 +152,8 @@ def announce_first_tracks() -> None:
 
     update = TrackingNode.update
 
-    def first(self: TrackingNode, detections: Any) -> None:
-        update(self, detections)
+    def first(self: TrackingNode, detections: Any, features: Any = None) -> None:
+        update(self, detections, features)
         print(time.time_ns(), flush=True)
         TrackingNode.update = update  # type: ignore[method-assign]
 

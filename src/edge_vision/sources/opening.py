@@ -64,9 +64,7 @@ def open_source(
         from edge_vision.sources.simulated import Simulated
 
         scene = SimulatedFlatField if urlsplit(uri).netloc == "flat" else Simulated
-        return scene(
-            uri, width=width, height=height, fps=fps, loop=loop, frame_id=frame_id, start_stamp=start_stamp
-        )
+        return scene(uri, width=width, height=height, fps=fps, loop=loop, frame_id=frame_id, start_stamp=start_stamp)
     if scheme == "v4l2" or (scheme is None and _names_device(uri)):
         from edge_vision.sources.device import Device, DeviceOptions
 

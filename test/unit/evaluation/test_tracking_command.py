@@ -182,8 +182,10 @@ def test_the_twin_is_followed_without_switches(capsys: pytest.CaptureFixture[str
     """The bundled detector on the twin; docs/tracking_scores.md has the figure of 3,000 frames."""
     assert run("sim://conveyor", "conveyor_parts", "--frames", 120, "--seeds", 9001, "--json") == 0
     scores = json.loads(capsys.readouterr().out)["trackers"][0]["combined"]
-    assert scores["frames"] == 120 and scores["objects"] > 1000
-    assert scores["idsw"] <= 1 and scores["idf1"] > 0.95
+    assert scores["frames"] == 120
+    assert scores["objects"] > 1000
+    assert scores["idsw"] <= 1
+    assert scores["idf1"] > 0.95
 
 
 def test_no_scene_of_the_twin_ends_with_2(capsys: pytest.CaptureFixture[str]) -> None:
