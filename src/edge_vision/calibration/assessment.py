@@ -30,6 +30,7 @@ FINE_MAP = (19, 13)
 """Of that of cross-validation."""
 REGIONS = (7, 5)
 """Columns and rows of the regions in which residuals are averaged."""
+_SHOWN = np.cos(np.radians(70))
 TILT_BINS = (0, 10, 20, 30, 40, 50, 90)
 """degrees"""
 
@@ -238,13 +239,16 @@ def hull_share(pixels: Floats, image_size: tuple[int, int]) -> float:
 
 
 def straightness(calibration: Calibration, board: Board) -> float | None:
-    """px in an image rectified to the same K, over every row of every view (camera_calibration's "lin.")."""
+    """px in an image rectified to the same K, over every row of every view (camera_calibration's "lin.").
+
+    What is more than 70 degrees from the axis is left out: there a rectified image is not used, and stretched 9 times.
+    """
     camera = Camera.of(calibration)
     total, count = 0.0, 0
     for ids, pixels in zip(calibration.ids, calibration.pixels, strict=True):
         rays = camera.unproject(pixels)
         with np.errstate(invalid="ignore", divide="ignore"):
-            flat = rays[:, :2] / np.where(rays[:, 2:] > 0.05, rays[:, 2:], np.nan)
+            flat = rays[:, :2] / np.where(rays[:, 2:] > _SHOWN, rays[:, 2:], np.nan)
         flat = flat * camera.parameters[:2] + camera.parameters[2:4]
         rows = ids // board.point_columns
         for row in np.unique(rows):

@@ -73,11 +73,14 @@ def suggest(knowledge: Knowledge, views: Sequence[View] = (), count: int = 1) ->
     covered = coverage_cells([view.pixels for view in views], knowledge.camera.image_size)
     tilts = [tilt_direction(*pose) for view in views if (pose := locate(knowledge.camera, knowledge.board, view))]
     directions = [direction for angle, direction in tilts if angle >= 15]
-    result = []
-    for _ in range(count):
+    result: list[Suggestion] = []
+    taken: list[int] = []
+    for _ in range(min(count, len(candidates.rotations))):
         gains = knowledge.gains(candidates.rotations, candidates.translations, candidates.visible)
+        gains[taken] = -1.0
         best = _choose(candidates, gains, covered, directions, knowledge.camera.image_size)
         result.append(_suggestion(knowledge, candidates, best, float(gains[best])))
+        taken.append(best)
         seen = candidates.visible[best]
         view = View("", np.flatnonzero(seen), candidates.pixels[best, seen], knowledge.camera.image_size)
         if count > 1:

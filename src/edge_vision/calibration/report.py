@@ -18,6 +18,8 @@ from edge_vision.calibration.verdict import Level, Verdict
 from edge_vision.calibration.views import View
 from edge_vision.datatypes import CameraInfo
 
+_MOST_TOLD = 12  # rows of what was left out, on a terminal
+
 Table = tuple[list[str], list[list[str]]]
 """Heads and rows."""
 
@@ -202,7 +204,9 @@ def text(report: CalibrationReport, width: int = 110) -> str:
             )
     left_out = left_out_table(report)
     if left_out[1]:
-        lines += ["", *_aligned(left_out)]
+        hidden = len(left_out[1]) - _MOST_TOLD
+        lines += ["", *_aligned((left_out[0], left_out[1][:_MOST_TOLD]))]
+        lines += [f"… and {hidden} more: the report names them all"] if hidden > 0 else []
     for note in (*report.assessment.calibration.notes, *report.notes):
         lines += ["", *textwrap.wrap(f"note: {note}", width)]
     if report.files:
