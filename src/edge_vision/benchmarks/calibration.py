@@ -74,13 +74,15 @@ def simulate(
     """A random camera of ``model`` that sees a board from ``views`` sides. ``noise`` px an axis, ``bow`` m in both."""
     size = [(640, 480), (1280, 720), (1920, 1200)][int(generator.integers(3))]
     parameters = _camera(generator, model, size)
+    while not np.isfinite(unproject(model, parameters, corner_pixels(size))).all():  # no lens folds its image
+        parameters = _camera(generator, model, size)
     row, column = np.indices((rows, columns)).reshape(2, -1)
     points = np.stack([column * spacing, row * spacing, np.zeros(row.size)], axis=1)
     deflection = bow * generator.choice([-1.0, 1.0], 2)
     bent = bowed(points, deflection)
     shown: list[View] = []
     while len(shown) < views:
-        pixels = project(model, parameters, _place(generator, model, parameters, size, bent))
+        pixels = project(model, parameters, place_board(generator, model, parameters, size, bent))
         seen = np.all((pixels > -0.5) & (pixels < np.array(size) - 0.5), axis=1) & np.isfinite(pixels).all(axis=1)
         ids = np.flatnonzero(seen)
         if len(ids) < 0.6 * len(points) or np.ptp(pixels[ids], axis=0).min() < 0.12 * size[1]:
@@ -105,7 +107,7 @@ def _camera(generator: np.random.Generator, model: str, size: tuple[int, int]) -
     return np.concatenate([[focal * draw(0.99, 1.01), focal], centre, D])
 
 
-def _place(
+def place_board(
     generator: np.random.Generator, model: str, parameters: Floats, size: tuple[int, int], points: Floats
 ) -> Floats:
     """The board's points in the camera: near, tilted by 10 to 50 degrees, its middle anywhere in the image."""
@@ -133,7 +135,7 @@ def check(scene: Scene, calibration: Calibration, label: str) -> Run:
     pixels = corner_pixels(scene.image_size, 0.02)
     error = projection_error(scene, calibration, pixels)
     squares = 0.5 * np.sum(error**2, axis=1) / projection_sigma(calibration, pixels) ** 2
-    squares = squares[np.isfinite(squares)]  # a corner that the truth has no ray for says nothing
+    squares = squares[np.isfinite(squares)]  # what the solution has no ray for has no uncertainty either
     corner = np.sqrt(np.mean(squares)) if len(squares) else np.nan
     return Run(label, float(worst), float(corner), len(calibration.outliers) + len(calibration.removed))
 

@@ -103,8 +103,8 @@ def choose(
         bent, bent_error = _try(chosen, _terms(chosen), asked, points, True, folds)
         keep = _significance(bent, BOW) > SIGNIFICANT and bent_error < BETTER * error
         tried.append(_candidate(bent, bent_error, "kept" if keep else "the board is flat as far as can be told"))
-        if keep:
-            chosen, error = bent, bent_error
+        if keep:  # and its terms anew: those of before had to make up for the bow
+            chosen, error = _grow(chosen.model, asked, points, True, folds, None, tried)
     if len(asked) < len(views):
         terms, bent_board = _terms(chosen), chosen.bow is not None
         chosen = solve(views, points, model=chosen.model, terms=terms, bow=bent_board, start=chosen)
