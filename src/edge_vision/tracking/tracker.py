@@ -378,8 +378,8 @@ class Tracker:
                 shown |= state == LOST
             rows = shown.nonzero()[0]
         self._reported = self._motion, rows
-        moving = motion.take(self._motion, rows)
-        boxes = motion.to_corners(moving[:, motion.POSITION]).astype(np.float32)
+        moving = self._motion.T[: motion.CENTRE_VELOCITY.stop].take(rows, 1)  # positions and velocities, by columns
+        boxes = motion.to_corners(moving[motion.POSITION].T).astype(np.float32, "C")
         if parameters.output_box == "detected":
             seen = record["seen"].take(rows) == detections.stamp
             boxes[seen] = record["box"].take(rows, 0)[seen]
@@ -388,7 +388,7 @@ class Tracker:
             scores=record["score"][rows],
             class_ids=record["class_id"][rows],
             ids=record["id"][rows],
-            velocities=moving[:, motion.CENTRE_VELOCITY].astype(np.float32, "C"),
+            velocities=moving[motion.CENTRE_VELOCITY].T.astype(np.float32, "C"),
             ages=((detections.stamp - record["born"][rows]) / NS_PER_S).astype(np.float32),
             states=record["state"][rows],
             labels=self._labels,
