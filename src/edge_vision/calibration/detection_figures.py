@@ -96,4 +96,4 @@ def _motion(widths: NDArray[np.float64], normals: NDArray[np.float64]) -> float:
         misfit = np.abs(squared - system @ solution)
         used = misfit <= 4 * np.median(misfit) + 0.5
     amplitude = float(np.hypot(solution[1], solution[2]))
-    return np.sqrt(2 * amplitude) / 0.76  # a movement by L widens 10-90 %, as measured here, to 0.76 L
+    return float(np.sqrt(2 * amplitude)) / 0.76  # a movement by L widens 10-90 %, as measured here, to 0.76 L

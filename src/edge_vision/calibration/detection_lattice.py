@@ -11,6 +11,10 @@ from numpy.typing import NDArray
 
 from edge_vision.calibration.boards import Board
 
+_BITS = {"DICT_APRILTAG_16h5": 4, "DICT_APRILTAG_25h9": 5, "DICT_ARUCO_ORIGINAL": 5} | {
+    f"DICT_{n}X{n}_{count}": n for n in (4, 5, 7) for count in (50, 100, 250, 1000)
+}  # cells a side of a marker, without its border, where they are not 6
+
 
 class Lattice(NamedTuple):
     """Neighbours on a board, as rows of point ids."""
@@ -41,9 +45,10 @@ def lattice(board: Board) -> Lattice:
     if board.kind == "aprilgrid":  # edges are the sides of tags; lines of equal steps go from tag to tag
         sides = np.vstack([along(ids[:, 0::2], ids[:, 1::2]), along(ids[0::2], ids[1::2])])
         steps = np.vstack([along(ids[:, :-4], ids[:, 2:-2], ids[:, 4:]), along(ids[:-4], ids[2:-2], ids[4:])])
-        cell = board.marker / (8 if "36h" in board.dictionary else 6)
-        free = min(board.spacing - board.marker, board.border * cell) / board.marker
-        return Lattice(square, sides, steps, 0.8 * free, 0.25)
+        cell = board.marker / (_BITS.get(board.dictionary, 6) + 2 * board.border)
+        gap, black = board.spacing - board.marker, board.border * cell
+        # The next corner is a whole gap away, not half a square: 0.4 of it halves the error of 0.25.
+        return Lattice(square, sides, steps, 0.8 * min(gap, black) / board.marker, min(0.4, 0.7 * black / gap))
     if board.kind == "charuco":
         free = (board.spacing - board.marker) / 2 / board.spacing
         return Lattice(square, square, lines, 0.8 * free, min(0.25, 0.7 * free))

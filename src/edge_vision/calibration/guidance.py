@@ -71,7 +71,9 @@ def suggest(knowledge: Knowledge, views: Sequence[View] = (), count: int = 1) ->
     if not len(candidates.rotations):
         return ()
     covered = coverage_cells([view.pixels for view in views], knowledge.camera.image_size)
-    tilts = [tilt_direction(*pose) for view in views if (pose := locate(knowledge.camera, knowledge.board, view))]
+    middle = knowledge.board.points.mean(axis=0)
+    poses = [pose for view in views if (pose := locate(knowledge.camera, knowledge.board, view))]
+    tilts = [tilt_direction(R, R @ middle + t) for R, t in poses]
     directions = [direction for angle, direction in tilts if angle >= 15]
     result: list[Suggestion] = []
     taken: list[int] = []
@@ -148,6 +150,12 @@ def _choose(
 ) -> int:
     best = float(gains.max())
     nearly = np.flatnonzero(gains >= best * (_NEARLY_BEST if best > _LATE else _NEARLY_BEST_LATE))
+    if best <= _LATE:
+        # A side that was never turned to the camera keeps the verdict from good: now it comes first.
+        missing = {side for side in range(4) if side not in directions}
+        sides = [index for index, (_, _, tilt, side) in enumerate(candidates.words) if tilt and side in missing]
+        usable = [index for index in sides if gains[index] > 0]
+        nearly = np.array([max(usable, key=lambda index: gains[index])]) if usable else nearly
     least = min((directions.count(side) for side in range(4)), default=0)
 
     def new(index: int) -> tuple[float, float]:

@@ -15,7 +15,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from edge_vision.calibration.models import project, unproject
-from edge_vision.calibration.residuals import Corners, State, refine_poses, residuals
+from edge_vision.calibration.residuals import Corners, State, refine_poses, to_camera
 from edge_vision.calibration.result import DISTORTION
 
 Floats = NDArray[np.float64]
@@ -129,17 +129,18 @@ def _poses_of(ideal: str, corners: Corners, parameters: Floats, flat: _Flat) -> 
     return State(np.concatenate([parameters, [0.0, 0.0]]), rotations, translations)
 
 
-def _view_errors(ideal: str, corners: Corners, state: State) -> Floats:
-    squares = np.sum(residuals(ideal, corners, state) ** 2, axis=0)
-    squares = np.where(np.isnan(squares), 1e12, squares)
-    sums = np.concatenate([[0.0], np.cumsum(squares)])[corners.starts]
-    errors: Floats = np.sqrt(np.diff(sums) / np.maximum(corners.counts, 1))
-    return errors
-
-
 def _typical_error(ideal: str, corners: Corners, state: State) -> float:
-    """The median view's, so that a few wrong ones do not decide; with a little of the mean to tell equals apart."""
-    errors = np.minimum(_view_errors(ideal, corners, state), 1e4)
+    """The median view's RMS, px: a few wrong views do not decide. A little of the mean tells equals apart."""
+    points, _, _ = to_camera(corners, state)
+    radius = np.hypot(points[0], points[1])
+    if ideal == "equidistant":
+        scale = np.arctan2(radius, points[2]) / np.maximum(radius, 1e-12)
+    else:
+        scale = np.where(points[2] > 1e-9, 1.0 / np.where(points[2] > 1e-9, points[2], 1.0), 1e6)
+    parameters = state.shared
+    off = parameters[:2, None] * (points[:2] * scale) + parameters[2:4, None] - corners.pixels
+    sums = np.bincount(corners.view_of, weights=off[0] ** 2 + off[1] ** 2, minlength=len(corners.names))
+    errors = np.minimum(np.sqrt(sums / np.maximum(corners.counts, 1)), 1e4)
     return float(np.median(errors) + 0.01 * np.mean(errors))
 
 

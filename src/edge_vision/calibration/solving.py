@@ -218,7 +218,7 @@ def _approach(work: _Work, *, cold: bool, rejection: Rejection | None) -> None:
         }
     )
     _enough(work.corners.names, work.removed, work.corners.names, fewest=1)
-    if cold:
+    if cold and not np.all(most_telling(work.corners)):  # the others had no part in the start
         _turn(work)
     if rejection is not None:
         work.fit(work.corners, huber=_huber(work), iterations=20, tolerance=1e-3, damping=1e-5)
