@@ -10,7 +10,9 @@ import numpy as np
 import pytest
 
 from edge_vision.benchmarks.calibration import Scene, projection_error, simulate, study
+from edge_vision.calibration.boards import Board
 from edge_vision.calibration.covariance import corner_pixels, projection_sigma
+from edge_vision.calibration.detection import DetectionOptions, detect
 from edge_vision.calibration.models import parameters_of, project, rotation_matrices, unproject
 from edge_vision.calibration.residuals import Corners, State, blocks, residuals
 from edge_vision.calibration.result import Calibration, CalibrationError
@@ -50,24 +52,33 @@ def test_zhang_s_own_data(shared_data: Path) -> None:
 
 def test_the_classic_left_images(shared_data: Path) -> None:
     """Bouguet's result for OpenCV's left01 to left14: fx 533.00 +- 1.08, fy 533.15 +- 1.11 (3 sigma)."""
+    board = Board("chessboard", 9, 6, 0.03)
     views = []
     for path in sorted((shared_data / "calibration" / "opencv_left").glob("*.jpg")):
-        image = cv2.imread(str(path), cv2.IMREAD_GRAYSCALE)
-        found, corners = cv2.findChessboardCorners(image, (9, 6))
-        assert found, path.name
-        corners = corners.reshape(-1, 2)
-        grid = corners.reshape(6, 9, 2)
-        spacing = min(np.linalg.norm(np.diff(grid, axis=axis), axis=2).min() for axis in (0, 1))
-        window = max(2, round(0.25 * spacing))
-        stop = (cv2.TERM_CRITERIA_EPS + cv2.TERM_CRITERIA_MAX_ITER, 60, 1e-4)
-        refined = cv2.cornerSubPix(image, corners.reshape(-1, 1, 2), (window, window), (-1, -1), stop)
-        views.append(View(path.name, np.arange(54), refined.reshape(-1, 2), (640, 480)))
+        view = detect(cv2.imread(str(path), cv2.IMREAD_GRAYSCALE), board, name=path.name)
+        assert isinstance(view, View), view
+        views.append(view)
     assert len(views) == 13
-    result = solve(views, chessboard(9, 6, 0.03))
+    result = solve(views, board.points)
     assert abs(result.K[0, 0] - 533.0) < 1.08
     assert abs(result.K[1, 1] - 533.15) < 1.11
     assert result.rms < 0.22
     assert result.values["k1"] == pytest.approx(-0.289, abs=0.01)
+
+
+def test_the_charuco_photographs(shared_data: Path) -> None:
+    """Seven photographs 1024x768, detected here: RMS < 0.35, K about 790.5, 795.8, 510, 379 (OpenCV)."""
+    board = Board("charuco", 9, 7, 0.04, marker=0.02, dictionary="DICT_4X4_100")
+    views = []
+    for path in sorted((shared_data / "calibration" / "charuco").glob("*.jpg")):
+        view = detect(cv2.imread(str(path)), board, options=DetectionOptions(thorough=True), name=path.name)
+        assert isinstance(view, View), view
+        views.append(view)
+    assert len(views) == 7
+    result = solve(views, board.points)
+    assert result.rms < 0.35
+    for name, value, tolerance in (("fx", 790.5, 5.0), ("fy", 795.8, 5.0), ("cx", 510.0, 6.0), ("cy", 379.0, 6.0)):
+        assert result.values[name] == pytest.approx(value, abs=tolerance), name
 
 
 def test_mrcal_s_wide_lens_with_a_bent_board(shared_data: Path) -> None:
