@@ -195,7 +195,7 @@ def _start(
         corners,
         pose_guess(model, corners, state.shared),
         huber=10.0 * _huber_of(model, few, state),
-        iterations=6,
+        iterations=4,
     )[0]
 
 
@@ -433,7 +433,7 @@ def _turn(work: _Work) -> None:
     huber = _huber(work)
     _, costs = blocks(work.model, work.corners, work.state, huber)
     other, other_costs = refine_poses(
-        work.model, work.corners, other_poses(work.corners, work.state), huber=huber, iterations=8
+        work.model, work.corners, other_poses(work.corners, work.state), huber=huber, iterations=5
     )
     better = other_costs < 0.98 * costs
     if np.any(better):
