@@ -39,7 +39,8 @@ def run(arguments: argparse.Namespace) -> int:
     from edge_vision.calibration.difference import difference
     from edge_vision.calibration.files import write_text
     from edge_vision.calibration.page import difference_page
-    from edge_vision.calibration.report import difference_dict, difference_table, table_text
+    from edge_vision.calibration.report import difference_table, table_text
+    from edge_vision.calibration.report_data import difference_dict
     from edge_vision.calibration.result import CalibrationError
 
     wanted = {kind: getattr(arguments, kind, None) for kind in ("png", "html", "json")}

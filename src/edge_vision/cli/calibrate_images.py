@@ -260,7 +260,8 @@ def _write(report: CalibrationReport, calibration: Calibration, wanted: dict[str
     from edge_vision.calibration.camera_info_file import CameraInfoError
     from edge_vision.calibration.files import format_kalibr, format_opencv, format_ros, write_text
     from edge_vision.calibration.page import page
-    from edge_vision.calibration.report import as_record, markdown
+    from edge_vision.calibration.report import markdown
+    from edge_vision.calibration.report_data import as_record
 
     files: list[tuple[str, str]] = []
     notes = list(report.notes)
@@ -296,7 +297,7 @@ def _write(report: CalibrationReport, calibration: Calibration, wanted: dict[str
 
 
 def _json(report: CalibrationReport) -> str:
-    from edge_vision.calibration.report import as_dict
+    from edge_vision.calibration.report_data import as_dict
 
     return json.dumps(as_dict(report), indent=2, allow_nan=False)
 
