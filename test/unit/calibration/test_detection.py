@@ -92,10 +92,12 @@ def errors(view: View, truth) -> np.ndarray:
 def test_corners_are_where_they_are(board, angle, axis, roll, fill, blur, seed):
     if board.ambiguous:  # numbered with the top up
         roll = roll / 180 * (35 if board.columns == board.rows else 60)
-    image, truth = render(board, angle=angle, axis=axis, roll=roll, fill=fill, blur=blur, seed=seed)
+    # What is between markers is a fraction of them: where it has few pixels, corners are worse or not found.
+    size = (1280, 960) if board.partial else (800, 600)
+    image, truth = render(board, size=size, angle=angle, axis=axis, roll=roll, fill=fill, blur=blur, seed=seed)
     view = detect(image, board, name="one", stamp=7)
     assert isinstance(view, View), view
-    assert (view.name, view.stamp, view.image_size) == ("one", 7, (800, 600))
+    assert (view.name, view.stamp, view.image_size) == ("one", 7, size)
     assert (np.diff(view.ids) > 0).all()
     assert len(view) == len(truth) if not board.partial else len(view) >= 0.3 * len(truth)
     off = errors(view, truth)
