@@ -77,8 +77,7 @@ def test_the_twins_picture_is_judged_on_the_topic_and_in_the_diagnostics(
         source, size = tmp_path, (320, 240)
         for index, image in enumerate(twin):
             cv2.imwrite(str(tmp_path / f"{index:03}.png"), cv2.GaussianBlur(image, (0, 0), 2.5))
-    # A belt that is dark or out of focus is blank as well, which dirt on the lens is: not what this is about.
-    process = start("quality", parameters={"rate": 0.0, "limit_occluded": 1.0}, namespace=namespace)
+    process = start("quality", parameters={"rate": 0.0}, namespace=namespace)
     start("camera", parameters={"source": source, "loop": True, "fps": 15.0}, namespace=namespace)
     with (
         observer.listen(ImageQuality, f"{namespace}/image_quality") as reports,

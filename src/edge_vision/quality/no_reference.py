@@ -81,6 +81,12 @@ class QualityAnalyser:
         noise = double if math.isfinite(double) else single.sigma
         seen = _seen(noise, measured)
         blur = blur_of(pyramid, 0.0 if math.isnan(seen) else seen)
+        occluded = change.occluded_share
+        limits = self.parameters.thresholds
+        if exposure.p99 < limits.dark or exposure.contrast < limits.low_contrast or blur.sigma >= limits.blurred:
+            # The whole picture is blank: nothing passes in it that a spot could be told by.
+            self._change.forget_spots()
+            occluded = math.nan
         cast = colour_cast_of(measured.source, measured.scale) if measured.colour else (math.nan,) * 3
         report = QualityReport(
             width=frame.width,
@@ -118,7 +124,7 @@ class QualityAnalyser:
             frozen_frames=change.frozen_frames,
             frozen_s=change.frozen_s,
             moving_share=change.moving_share,
-            occluded_share=change.occluded_share,
+            occluded_share=occluded,
             flicker=change.flicker.amplitude,
             flicker_hz=change.flicker.hz,
             row_banding=change.flicker.stripes,

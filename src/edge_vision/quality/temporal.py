@@ -18,8 +18,13 @@ _STRIPS, _PARTS = 80, 20  # rows at most, and columns, of the thumbnail that lig
 _LEAST_SIDE = 64  # px
 _NORMAL = 2 / math.sqrt(math.pi)  # mean absolute difference of two values with noise of sigma 1
 _LEAST_MOVING = 0.12  # share of the image, for a frame to tell where nothing moves
-_BLANK_S = 1.0
+_BLANK_S = 4.0  # longer than parts stay away from a place that parts around it pass
 _BLANK_FRAMES = 8
+_PASSES = 4.0  # DN at least, mean over a cell: coding of video and the texture of a dim belt change by less
+_BLOWN = 250  # DN: what is white is a light or a wall
+_LEAST_SPOT = 0.003  # share of the image, of each spot by itself
+_RING = 3  # cells about a spot, of which the nearest are its soft edge
+_RING_PASSED, _SIDE_PASSED = 0.65, 0.34  # shares of the cells
 _LONGEST_GAP_S = 5.0
 _LOOK_S = 0.05
 _NEVER_NS = 10**18
@@ -47,7 +52,7 @@ class ChangeMeter:
         self._since = 0
         self._frozen = 0
         self._flicker = FlickerMeter()
-        self._lively: NDArray[np.float32] | None = None  # recent share of frames in which a cell moved
+        self._since_passed: NDArray[np.float32] | None = None  # (2, H, W), s since the last but one and the last pass
         self._blank_frames: NDArray[np.int32] | None = None  # for how many frames a cell has been blank and still
         self._blank_s: NDArray[np.float32] | None = None
         self._looked = -_NEVER_NS
@@ -75,16 +80,23 @@ class ChangeMeter:
         floor = _NORMAL * (noise if math.isfinite(noise) else 1.0)
         thin = max(1, len(grey) // 360)  # rows of large images are looked at one in so many
         rows = grey[::thin]
-        moving = _cells(cv2.absdiff(rows, before[::thin])[:, 1:]) > 1.5 * floor + 0.4
+        steps = _cells(cv2.absdiff(rows, before[::thin])[:, 1:])
+        moving = steps > 1.5 * floor + 0.4
         moving_share = float(np.count_nonzero(moving)) / moving.size
         step = (stamp - self._looked) * 1e-9
         if moving_share < _LEAST_MOVING:
             self._occluded_share = math.nan
-        elif not 0 <= step < _LOOK_S:  # what stays for a second need not be looked at more often
+        elif not 0 <= step < _LOOK_S:  # what stays for seconds need not be looked at more often
             self._looked = stamp
             blank = ~moving & (_cells(cv2.absdiff(rows[:, 1:], rows[:, :-1])) < 1.4 * floor + 0.8)
-            self._occluded_share = self._occluded(moving, blank, step)
+            blank &= _halved_to(rows[:, 1:], blank.shape[1]) < _BLOWN
+            self._occluded_share = self._occluded(steps > max(3 * floor + 1.2, _PASSES), blank, step)
         return Change(0, 0.0, moving_share, self._occluded_share, flicker)
+
+    def forget_spots(self) -> None:
+        """To be told after frames in which spots cannot be told from the scene: dark, flat or blurred as a whole."""
+        self._since_passed = None
+        self._occluded_share = math.nan
 
     @staticmethod
     def _same(grey: NDArray, before: NDArray) -> bool:
@@ -93,28 +105,66 @@ class ChangeMeter:
             return False  # nearly always
         return not cv2.norm(grey, before, cv2.NORM_L1)
 
-    def _occluded(self, moving: NDArray, blank: NDArray, step: float) -> float:
-        if self._lively is None or not 0 <= step < _LONGEST_GAP_S:
-            self._lively = np.zeros(moving.shape, np.float32)
-            self._blank_frames = np.zeros(moving.shape, np.int32)
-            self._blank_s = np.zeros(moving.shape, np.float32)
+    def _occluded(self, passing: NDArray, blank: NDArray, step: float) -> float:
+        if self._since_passed is None or not 0 <= step < _LONGEST_GAP_S:
+            self._since_passed = np.full((2, *blank.shape), np.inf, np.float32)
+            self._blank_frames = np.zeros(blank.shape, np.int32)
+            self._blank_s = np.zeros(blank.shape, np.float32)
             step = 0.0
         assert self._blank_frames is not None
         assert self._blank_s is not None
-        self._lively += 0.15 * (moving - self._lively)
+        self._since_passed += np.float32(step)
+        before_last, last = self._since_passed
+        np.copyto(before_last, last, where=passing)
+        last[passing] = 0.0
         self._blank_frames = (self._blank_frames + 1) * blank
         self._blank_s = (self._blank_s + np.float32(step)) * blank
         dead = (self._blank_frames >= _BLANK_FRAMES) & (self._blank_s >= _BLANK_S)
         if not dead.any():
             return 0.0
-        lively = self._lively > 0.5
-        # Life on three of the four sides: a blank place at the image's edge beside one moving thing is none of
-        # interest.
-        sides = np.zeros(dead.shape, np.int8)
-        for axis in (0, 1):
-            sides += np.logical_or.accumulate(lively, axis)
-            sides += np.flip(np.logical_or.accumulate(np.flip(lively, axis), axis), axis)
-        return float((dead & (sides >= 3)).mean())
+        # Twice, and after the cells went dead: who walks up and then stands still moved things before.
+        return spots_share(dead, before_last < _BLANK_S)
+
+
+def spots_share(dead: NDArray[np.bool_], passed: NDArray[np.bool_]) -> float:
+    """Share of the cells that lie in spots.
+
+    dead: (H, W) bool, cells that have long been still and blank; passed: (H, W) bool, where something passed meanwhile.
+    A spot is a coherent patch of dead cells round most of which, and on three of its sides, things passed: its fourth
+    may be the image's edge or a rail. A rail, a wall, and the lane between two rows of parts have less.
+    """
+    # What hangs on a rail is told from the rail by having life on three sides itself.
+    reached = np.zeros(dead.shape, np.int8)
+    for axis in (0, 1):
+        reached += np.logical_or.accumulate(passed, axis)
+        reached += np.flip(np.logical_or.accumulate(np.flip(passed, axis), axis), axis)
+    dead = dead & (reached >= 3)
+    count, labels, stats, _ = cv2.connectedComponentsWithStats(dead.astype(np.uint8), connectivity=4)
+    found = 0
+    for label in range(1, count):
+        x, y, across, down, area = (int(value) for value in stats[label])
+        if area < _LEAST_SPOT * dead.size:
+            continue
+        left, top, right, bottom = max(0, x - _RING), max(0, y - _RING), x + across + _RING, y + down + _RING
+        near = passed[top:bottom, left:right]
+        spot = (labels[top:bottom, left:right] == label).astype(np.uint8)
+        ring = cv2.dilate(spot, np.ones((2 * _RING + 1,) * 2, np.uint8)) > cv2.dilate(spot, np.ones((3, 3), np.uint8))
+        sides = (
+            passed[y : y + down, left:x],
+            passed[y : y + down, x + across : right],
+            passed[top:y, x : x + across],
+            passed[y + down : bottom, x : x + across],
+        )
+        alive = sum(bool(side.size) and float(side.mean()) >= _SIDE_PASSED for side in sides)
+        if ring.any() and alive >= 3 and near[ring].mean() >= _RING_PASSED:
+            found += area
+    return found / dead.size
+
+
+def _halved_to(image: NDArray, width: int) -> NDArray:
+    while image.shape[1] > width:
+        image = halved(image)
+    return image
 
 
 def _cells(steps: NDArray) -> NDArray[np.float32]:

@@ -3,7 +3,8 @@
 Each cause has one figure and one threshold (docs/quality.md has how they were chosen). Severity is 1 at the threshold
 and grows with the figure: figure / threshold where more is worse, threshold / figure where less is. Of several blamed
 causes the first of `CAUSES` is the primary one: a dark picture is also noisy and poor in contrast, a picture of coarse
-JPEG is also blurred, and not the other way round.
+JPEG is also blurred, and not the other way round. "occluded" is the last: it is of a part of the picture, and what
+spoils all of it comes first.
 """
 
 from __future__ import annotations
@@ -69,7 +70,6 @@ def _flicker(report: QualityReport) -> float:
 _RULES = (
     _Rule("black", "p99", "DN", lambda t: t.black, lambda r: r.p99, less_is_worse=True),
     _Rule("frozen", "frozen_frames", "frames", lambda t: t.frozen, lambda r: float(r.frozen_frames)),
-    _Rule("occluded", "occluded_share", "", lambda t: t.occluded, lambda r: r.occluded_share),
     _Rule("clipped", "clipped_bright", "", lambda t: t.clipped, lambda r: r.clipped_bright),
     _Rule("bright", "mean", "DN", lambda t: t.bright, lambda r: r.mean),
     _Rule("dark", "p99", "DN", lambda t: t.dark, lambda r: r.p99, less_is_worse=True),
@@ -80,6 +80,7 @@ _RULES = (
     _Rule("flicker", "flicker", "", lambda t: t.flicker, _flicker),
     _Rule("motion_blurred", "motion_length", "px", lambda t: t.motion, _motion),
     _Rule("blurred", "blur_sigma", "px", lambda t: t.blurred, lambda r: r.blur_sigma),
+    _Rule("occluded", "occluded_share", "", lambda t: t.occluded, lambda r: r.occluded_share),
 )
 
 CAUSES = tuple(rule.cause for rule in _RULES)

@@ -17,6 +17,7 @@ from edge_vision.quality.artefacts import blockiness_of, colour_cast_of
 from edge_vision.quality.errors import QualityError
 from edge_vision.quality.exposure import exposure_of, grey_histogram, zone_means
 from edge_vision.quality.no_reference import QualityAnalyser, QualityParameters, analyse
+from edge_vision.quality.temporal import spots_share
 from edge_vision.quality.verdicts import CAUSES, Thresholds
 from edge_vision.simulation import Conveyor, ConveyorOptions
 
@@ -147,6 +148,74 @@ def test_a_still_scene_tells_nothing_of_dirt_and_a_stopped_belt_is_no_dirt() -> 
     assert math.isnan(report.occluded_share)
     assert report.moving_share < 0.05
     assert report.cause == "ok"
+
+
+def spotted(image: np.ndarray) -> np.ndarray:
+    """A drop of mud on the lens, out of focus."""
+    height, width = image.shape[:2]
+    y, x = np.mgrid[0:height, 0:width]
+    distance = np.hypot(x - 0.55 * width, y - 0.45 * height) / (0.16 * height)
+    cover = np.clip((1 - distance) / 0.25 + 0.5, 0, 1)[..., None]
+    return (image * (1 - cover) + cover * [18, 22, 24]).round().astype(np.uint8)
+
+
+@pytest.mark.parametrize("size", [(320, 240), (640, 480)])
+def test_dirt_is_found_in_seconds_and_no_frame_of_a_clean_belt_is_blamed(size: tuple[int, int]) -> None:
+    belt = Conveyor(ConveyorOptions(seed=3, fps=7.5, width=size[0], height=size[1]))
+    rng = np.random.default_rng(0)
+    clean, dirty, blurred = QualityAnalyser(), QualityAnalyser(), QualityAnalyser()
+    causes: dict[str, list[str]] = {"clean": [], "dirty": [], "blurred": []}
+    for k in range(60):
+        frame = belt.render(k).frame
+        noise = rng.normal(0, 0.8, frame.image.shape)
+        mud = np.clip(spotted(frame.image) + noise, 0, 255).astype(np.uint8)
+        causes["clean"].append(clean.analyse(frame).cause)
+        causes["dirty"].append(dirty.analyse(Frame(mud, frame.stamp)).cause)
+        soft = Frame(cv2.GaussianBlur(frame.image, (0, 0), 2.5), frame.stamp)
+        report = blurred.analyse(soft)
+        causes["blurred"].append(report.cause)
+        assert math.isnan(report.occluded_share)
+    assert set(causes["clean"]) == {"ok"}
+    assert set(causes["blurred"]) == {"blurred"}
+    assert causes["dirty"][:28] == ["ok"] * 28, "not before it has stayed"
+    assert set(causes["dirty"][45:]) == {"occluded"}
+
+
+def test_a_dark_belt_is_dark_for_long() -> None:
+    belt = Conveyor(ConveyorOptions(seed=3, fps=10.0, width=320, height=240, exposure=0.0005))
+    analyser = QualityAnalyser()
+    reports = [analyser.analyse(belt.render(k).frame) for k in range(70)]
+    assert {report.cause for report in reports} == {"dark"}
+    assert all(math.isnan(report.occluded_share) for report in reports)
+
+
+def test_spots_have_things_pass_on_all_sides_and_rails_lanes_and_walls_have_not() -> None:
+    def share(top: int, bottom: int, left: int, right: int, passed: np.ndarray | None = None) -> float:
+        dead = np.zeros((45, 60), bool)
+        dead[top:bottom, left:right] = True
+        return spots_share(dead, ~dead if passed is None else passed & ~dead)
+
+    below = np.arange(45)[:, None] > np.full(60, 20)
+    assert share(18, 26, 20, 30) == 80 / 2700
+    assert share(18, 26, 0, 10) == 80 / 2700, "at the image's edge"
+    assert share(0, 8, 0, 60) == 0, "a rail"
+    assert share(20, 26, 0, 60) == 0, "a lane between parts"
+    assert share(12, 21, 20, 40, below) == 0, "above which nothing moves"
+    assert share(20, 22, 20, 23) == 0, "a speck"
+    assert share(18, 26, 20, 30, np.zeros((45, 60), bool)) == 0, "nothing passed since"
+
+
+def test_a_person_in_black_who_stands_still_is_no_dirt(shared_data) -> None:
+    video = cv2.VideoCapture(str(shared_data / "video/one-by-one-person-detection.mp4"))
+    analyser, blamed, frames = QualityAnalyser(), 0, 0
+    for index in range(1000):
+        assert video.grab()
+        if index % 10 == 0:
+            image = video.retrieve()[1]
+            blamed += analyser.analyse(Frame(image, stamp=index * 100 * MS)).cause == "occluded"
+            frames += 1
+    assert frames == 100
+    assert blamed == 0
 
 
 @pytest.mark.parametrize("shape", [(1, 1), (1, 1, 3), (2, 3), (7, 9, 3), (1, 500), (500, 1, 3), (17, 40)])
