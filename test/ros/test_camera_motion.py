@@ -301,12 +301,12 @@ def test_what_is_missing_is_counted_said_and_costs_no_tracks(robot) -> None:
     assert "no usable camera_info" in r.process.wait_for_log("gives no warps")[0]
     infos = r.publisher(CameraInfo, f"{r.namespace}/camera_info")
     infos.publish(camera_info(r.stamp(0), focal=0.0))
-    values = r.values()
-    assert "not calibrated" in values["camera calibration"]
-    infos.publish(camera_info(r.stamp(0)))
+    name = f"{r.namespace[1:]}/tracking"
     r.observer.spin_until(
-        lambda: "camera calibration" not in r.observer.values(f"{r.namespace[1:]}/tracking"), "calibration", r.process
+        lambda: "not calibrated" in r.observer.values(name).get("camera calibration", ""), "what is wrong", r.process
     )
+    infos.publish(camera_info(r.stamp(0)))
+    r.observer.spin_until(lambda: "camera calibration" not in r.observer.values(name), "calibration", r.process)
     for index in range(25, 30):
         r.look(index * PERIOD)
     values = r.values()
