@@ -15,7 +15,7 @@ def test_help(start) -> None:
 @pytest.mark.parametrize(
     ("arguments", "told"),
     [
-        (("pipeline", "camera", "telescope"), "unknown node telescope; there are camera, inference"),
+        (("pipeline", "camera", "telescope"), "unknown node telescope; there are camera, "),
         (("camera", "--loud"), "unrecognized arguments: --loud"),
     ],
 )

@@ -85,12 +85,15 @@ def test_the_twins_picture_is_judged_on_the_topic_and_in_the_diagnostics(
     ):
         reports.wait(12, process)
         newest = reports[-1]
-        observer.spin_until(lambda: images and stamp_of(images[-1]) >= stamp_of(newest), "the image", process)
+
+        def shared() -> set[int]:
+            return {stamp_of(r) for r in reports} & {stamp_of(m) for m in images}
+
+        observer.spin_until(lambda: len(shared()) > 2, "reports with the stamps of their images", process)
         assert newest.cause == cause, newest
         assert (newest.width, newest.height, newest.channels, newest.bits) == (*size, 3, 8)
         assert {v.cause for v in newest.verdicts if v.blamed} >= {cause} - {"ok"}
         assert (newest.header.frame_id, math.isnan(newest.ssim)) == (images[-1].header.frame_id, True)
-        assert stamp_of(newest) in {stamp_of(m) for m in images}, "the source's stamp"
     name = f"{namespace[1:]}/quality"
     level = DiagnosticStatus.OK if cause == "ok" else DiagnosticStatus.WARN
     status = observer.wait_for_status(name, level, process)
