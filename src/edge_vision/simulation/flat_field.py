@@ -21,7 +21,7 @@ from numpy.typing import NDArray
 
 from edge_vision.datatypes import NS_PER_S, Frame
 from edge_vision.simulation.camera import Sensor, expose, noise_generator, standard_noise
-from edge_vision.simulation.options import _read
+from edge_vision.simulation.options import read_value
 
 FRAME_ID = "camera_optical_frame"
 BITS = (8, 10, 12, 14, 16)
@@ -92,7 +92,7 @@ class FlatFieldOptions:
         for key, text in parse_qsl(parts.query, keep_blank_values=True):
             if key not in kinds:
                 raise ValueError(f"unknown option '{key}' in '{uri}'; known are: {', '.join(kinds)}")
-            values[key] = text if kinds[key] == "str" else _read(key, text, kinds[key], uri)
+            values[key] = text if kinds[key] == "str" else read_value(key, text, kinds[key], uri)
         return cls(**values)  # type: ignore[arg-type]
 
     @property

@@ -80,11 +80,11 @@ class ConveyorOptions:
         for key, text in parse_qsl(parts.query, keep_blank_values=True):
             if key not in kinds:
                 raise ValueError(f"unknown option '{key}' in '{uri}'; known are: {', '.join(kinds)}")
-            values[key] = _read(key, text, kinds[key], uri)
+            values[key] = read_value(key, text, kinds[key], uri)
         return cls(**values)  # type: ignore[arg-type]
 
 
-def _read(key: str, text: str, kind: str, uri: str) -> int | float | bool | None:
+def read_value(key: str, text: str, kind: str, uri: str) -> int | float | bool | None:
     try:
         if kind == "bool":
             return _WORDS[text.lower()]
