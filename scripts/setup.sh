@@ -92,12 +92,17 @@ if $with_tests && [ ! -f "$test_stamp" ]; then
     || say "no TrackEval: the tests of tracking scores will skip"
   touch "$test_stamp"
 fi
+if $with_tests && ! command -v chromedriver >/dev/null && [ "$(id -u)" = 0 ] && command -v apt-get >/dev/null; then
+  say "Chromium from apt, for the tests of the web page"
+  { apt-get update && DEBIAN_FRONTEND=noninteractive apt-get install -y --no-install-recommends chromium chromium-driver; } \
+    >"$venv/chromium.log" 2>&1 || say "no Chromium: the tests of the web page will skip ($venv/chromium.log tells why)"
+fi
 
 # --- the build -------------------------------------------------------------------------------------------------------
 # Existing files are linked into install/, so only a changed interface or a new or renamed file asks for a build.
-files=$(find CMakeLists.txt package.xml msg vendor src/edge_vision launch config models scripts/node.py scripts/edge_vision.py \
+files=$(find CMakeLists.txt package.xml msg srv vendor src/edge_vision launch config models scripts/node.py scripts/edge_vision.py \
           -type f -not -name '*.pyc' | LC_ALL=C sort)
-built="$want $root $(echo "$files" | sha256sum | cut -d' ' -f1) $(find CMakeLists.txt package.xml msg vendor -type f | LC_ALL=C sort | xargs cat | sha256sum | cut -d' ' -f1)"
+built="$want $root $(echo "$files" | sha256sum | cut -d' ' -f1) $(find CMakeLists.txt package.xml msg srv vendor -type f | LC_ALL=C sort | xargs cat | sha256sum | cut -d' ' -f1)"
 if [ ! -f install/.edge_vision_built ] || [ "$(cat install/.edge_vision_built)" != "$built" ]; then
   say "building with colcon"
   rm -f install/.edge_vision_built
@@ -120,7 +125,7 @@ if [ ! -f install/.edge_vision_built ] || [ "$(cat install/.edge_vision_built)" 
   # CMake refuses include folders (.venv's NumPy) below the source folder, so it gets one with links to the real one.
   source=build/source/edge_vision
   rm -rf build/source && mkdir -p "$source"
-  for entry in CMakeLists.txt package.xml msg src launch config models scripts; do ln -s "$root/$entry" "$source/$entry"; done
+  for entry in CMakeLists.txt package.xml msg srv src launch config models scripts; do ln -s "$root/$entry" "$source/$entry"; done
   log=$(mktemp)
   if ! colcon --log-base log build --build-base build --install-base install --symlink-install --paths "${packages[@]}" \
         --cmake-args -DBUILD_TESTING=OFF "-DPython3_EXECUTABLE=$venv/bin/python" >"$log" 2>&1; then

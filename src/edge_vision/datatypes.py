@@ -297,3 +297,67 @@ class QualityReport:
             if verdict.cause == cause:
                 return verdict
         raise KeyError(f"no verdict on '{cause}': known are {', '.join(v.cause for v in self.verdicts)}")
+
+
+@dataclass(frozen=True, slots=True)
+class CalibrationStatus:
+    """How far the calibration of a camera is, and what to do next. NaN where not known yet.
+
+    state: one of `CALIBRATION_STATES`. message: what happened last, for people. board: the board that is looked for.
+    seen: whether the newest frame shows it; looked: what became of that frame ("kept", "adds too little", "blurred",
+    "no board", ...); corners (N, 2) float32 px: what was found in it.
+    views: how many are kept. width, height: px of the images.
+    x, y, size, skew: 0..1, how much of each the views span, as ROS's camera_calibration shows it. coverage: 0..1, share
+    of the image inside the hull of all corners; cells (10, 10) bool: rows from the top, where a corner was seen.
+    model: lens model of the newest solution, "" while there is none; rms: px; uncertainty_centre, uncertainty_corners:
+    px, one sigma, the latter of the worst corner. verdict: "not yet", "usable" or "good"; reasons, remedies: what keeps
+    it from good, the worst first, and what helps.
+    next_view: the view to add, in words, "" where none is known; next_outline (M, 2) float32 px: where the board's edge
+    should appear; next_rotation (3, 3), next_translation (3,) m: board to camera; next_gain: 0..1, the share by which
+    the uncertainty would fall.
+    committed: the camera has the newest solution. archive: folder of the images and corners, "" while there is none.
+    """
+
+    state: str = "idle"
+    message: str = ""
+    board: str = ""
+    seen: bool = False
+    looked: str = ""
+    corners: NDArray[np.float32] = field(default_factory=lambda: _empty(0, 2))
+    views: int = 0
+    width: int = 0
+    height: int = 0
+    x: float = 0.0
+    y: float = 0.0
+    size: float = 0.0
+    skew: float = 0.0
+    coverage: float = 0.0
+    cells: NDArray[np.bool_] = field(default_factory=lambda: _empty(10, 10, dtype=np.bool_))
+    model: str = ""
+    rms: float = float("nan")
+    uncertainty_centre: float = float("nan")
+    uncertainty_corners: float = float("nan")
+    verdict: str = "not yet"
+    reasons: tuple[str, ...] = ()
+    remedies: tuple[str, ...] = ()
+    next_view: str = ""
+    next_outline: NDArray[np.float32] = field(default_factory=lambda: _empty(0, 2))
+    next_rotation: NDArray[np.float64] = field(default_factory=lambda: np.eye(3))
+    next_translation: NDArray[np.float64] = field(default_factory=lambda: _empty(3, dtype=np.float64))
+    next_gain: float = float("nan")
+    committed: bool = False
+    archive: str = ""
+    stamp: int = 0
+    frame_id: str = ""
+
+
+CALIBRATION_STATES = ("idle", "collecting", "solving", "done")
+"""idle: frames are not looked at; collecting: they are; solving: the final solution is being made; done: there it is."""
+
+
+@dataclass(frozen=True, slots=True)
+class Outcome:
+    """What became of a request: whether it was done, and what to tell the user (where not: why, and what to do)."""
+
+    success: bool
+    message: str
