@@ -307,7 +307,7 @@ class CalibrationStatus:
     seen: whether the newest frame shows it; looked: what became of that frame ("kept", "adds too little", "blurred",
     "no board", ...); corners (N, 2) float32 px: what was found in it.
     views: how many are kept. width, height: px of the images.
-    x, y, size, skew: 0..1, how much of each the views span, as ROS's camera_calibration shows it. coverage: 0..1, share
+    x, y, size, skew: 0..1, how much of each the views span, as ROS shows it. coverage: 0..1, share
     of the image inside the hull of all corners; cells (10, 10) bool: rows from the top, where a corner was seen.
     model: lens model of the newest solution, "" while there is none; rms: px; uncertainty_centre, uncertainty_corners:
     px, one sigma, the latter of the worst corner. verdict: "not yet", "usable" or "good"; reasons, remedies: what keeps
