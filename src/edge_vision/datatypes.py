@@ -352,7 +352,7 @@ class CalibrationStatus:
 
 
 CALIBRATION_STATES = ("idle", "collecting", "solving", "done")
-"""idle: frames are not looked at; collecting: they are; solving: the final solution is being made; done: there it is."""
+"""idle: frames are not looked at; collecting: they are; solving: the last solution is being made; done: there it is."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -391,7 +391,8 @@ class Received(list):
 # --- images and models that the tests make themselves ----------------------------------------------------------------
 
 BEST_EFFORT = QoSProfile(depth=10, reliability=ReliabilityPolicy.BEST_EFFORT)
-RELIABLE = QoSProfile(depth=10, reliability=ReliabilityPolicy.RELIABLE)
+#: As deep as a test sends at a time: a reader that is kept waiting by a busy machine still gets them all.
+RELIABLE = QoSProfile(depth=100, reliability=ReliabilityPolicy.RELIABLE)
 
 #: colours in BGR, in the order of the test model's classes
 COLOURS = ((255, 0, 0), (0, 255, 0), (0, 0, 255))

@@ -7,6 +7,7 @@ is: what an image's motion needs is sent before the detections of that image.
 from __future__ import annotations
 
 import math
+import os
 import time
 from collections.abc import Callable
 from pathlib import Path
@@ -259,15 +260,18 @@ def test_tf_keeps_the_ids(robot) -> None:
     check(r, r.switches(tell), "tf", unwarped)
 
 
-def test_without_tf2_msgs_what_needs_it_is_refused_with_the_remedy(observer, start) -> None:
-    try:
-        import tf2_msgs.msg  # noqa: F401
-    except ImportError:
-        pass
-    else:
-        pytest.skip("tf2_msgs is installed here")
+def test_without_tf2_msgs_what_needs_it_is_refused_with_the_remedy(observer, start, tmp_path) -> None:
+    hidden = tmp_path / "hidden" / "tf2_msgs"  # in its place, for the node alone
+    hidden.mkdir(parents=True)
+    (hidden / "__init__.py").write_text("raise ImportError('no tf2_msgs here')\n")
+    path = os.pathsep.join([str(hidden.parent), os.environ.get("PYTHONPATH", "")])
     for way, remedy in (("tf", "camera_motion:=imu or odometry"), ("imu", "with camera_rotation")):
-        process = start("tracking", parameters={"camera_motion": way}, namespace=f"/refused_{way}")
+        process = start(
+            "tracking",
+            parameters={"camera_motion": way},
+            namespace=f"/refused_{way}",
+            environment={"PYTHONPATH": path},
+        )
         line = process.wait_for_log("cannot configure")[0]
         assert "tf2_msgs" in line
         assert remedy in line

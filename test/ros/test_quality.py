@@ -262,7 +262,8 @@ def test_whatever_comes_the_node_goes_on(observer, start, twin) -> None:
 
 
 def test_at_a_rate_recordings_are_measured_by_their_stamps(observer, start, twin) -> None:
-    process = start("quality", parameters={"rate": 5.0, "input_mode": "every"}, namespace="/slow")
+    deep = {"qos_overrides./slow/image_raw.subscription.depth": 50}  # thirty come in a third of a second
+    process = start("quality", parameters={"rate": 5.0, "input_mode": "every"} | deep, namespace="/slow")
     images = observer.publisher(Image, "/slow/image_raw", RELIABLE)
     with observer.listen(ImageQuality, "/slow/image_quality") as reports:
         heard(observer, process, images, "/slow/image_quality")

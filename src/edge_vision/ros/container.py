@@ -157,4 +157,6 @@ def run(names: Sequence[str], *, must_start: bool = False) -> int:
     container.spin()
     log.info(f"ending: {container.reason}")
     container.stop()
+    # The interpreter's own end takes a moment, in which Ctrl-C's second signal (that of ros2 launch) would kill it.
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
     return container.exit_code
