@@ -10,13 +10,13 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
+from edge_vision.calibration.rectification import Rectifier
 from edge_vision.datatypes import Frame, Tracks
 from edge_vision.enhance import EnhanceParameters, Enhancer
 from edge_vision.enhance.brightness import apply_tone, equalised, stretched
 from edge_vision.enhance.denoising import denoise
 from edge_vision.enhance.sharpening import PointSpread, sharpen, unsharp
 from edge_vision.enhance.spectrum import measure_spectrum
-from edge_vision.enhance.undistortion import Undistorter
 from edge_vision.evaluation.detection import evaluate_detections
 from edge_vision.inference import load_bundle
 from edge_vision.inference.engine import Engine
@@ -128,7 +128,7 @@ def stage_times(width: int, height: int, rounds: int = 15) -> dict[str, float]:
     image = cv2.GaussianBlur(scene.render(5).frame.image, (0, 0), 1.5)
     grey = cv2.cvtColor(image, cv2.COLOR_BGR2GRAY)
     spectrum, tone = measure_spectrum(grey, 2.0), stretched(20, 60)
-    undistorter = Undistorter(scene.camera_info())
+    rectifier = Rectifier(scene.camera_info())
     still, clean = Enhancer(EnhanceParameters(undistort=False)), Frame(scene.render(5).frame.image)
     stages: dict[str, Callable[[], object]] = {
         "nothing to do": lambda: still.enhance(clean),
@@ -138,7 +138,7 @@ def stage_times(width: int, height: int, rounds: int = 15) -> dict[str, float]:
         "unsharp": lambda: unsharp(image, 1.5, 0.7, 2.0),
         "guided": lambda: denoise(image, 5.0),
         "bilateral": lambda: denoise(image, 5.0, "bilateral"),
-        "undistort": lambda: undistorter(image),
+        "undistort": lambda: rectifier(image),
         "measure (twice a second)": lambda: Enhancer(EnhanceParameters(brightness="off")).enhance(clean),
     }
     for run in stages.values():

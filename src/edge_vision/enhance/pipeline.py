@@ -15,12 +15,12 @@ from dataclasses import dataclass, field, replace
 import numpy as np
 from numpy.typing import NDArray
 
+from edge_vision.calibration.rectification import Rectifier
 from edge_vision.datatypes import NS_PER_S, CameraInfo, Frame, QualityReport
 from edge_vision.enhance import brightness, denoising
 from edge_vision.enhance.brightness import Tone, ToneFollower, ToneTargets
 from edge_vision.enhance.sharpening import LARGEST_BLUR, PointSpread, sharpen, unsharp
 from edge_vision.enhance.spectrum import Spectrum, measure_spectrum
-from edge_vision.enhance.undistortion import Undistorter
 from edge_vision.quality.exposure import exposure_of, grey_histogram
 from edge_vision.quality.grey import grey_of
 from edge_vision.quality.no_reference import analyse
@@ -101,21 +101,21 @@ class Enhancer:
         self._stage = stage
         self._tones = ToneFollower(self.parameters.tone)
         self._measured: tuple[int, tuple[int, ...]] | None = None  # stamp and shape
-        self._undistorter: Undistorter | None = None
+        self._rectifier: Rectifier | None = None
         self._info: CameraInfo | None = None
 
     def set_camera(self, info: CameraInfo | None) -> None:
         """The camera's calibration, for undistortion. Raises ValueError for one that cannot be used."""
         if info is None or self._info is None or not _same_lens(info, self._info):
-            self._undistorter = None if info is None else Undistorter(info)
+            self._rectifier = None if info is None else Rectifier(info)
         self._info = info
 
     @property
     def info(self) -> CameraInfo | None:
         """Of the enhanced images: without distortion where they are undistorted."""
-        if self._undistorter is None or not self.parameters.undistort or self._info is None:
+        if self._rectifier is None or not self.parameters.undistort or self._info is None:
             return self._info
-        return self._undistorter.info
+        return self._rectifier.info
 
     def enhance(self, frame: Frame, report: QualityReport | None = None) -> Frame:
         """The frame, better or itself. report: of this camera, the newest there is; None: measured here.
@@ -129,9 +129,9 @@ class Enhancer:
         applied: list[str] = []
         if image.dtype == np.uint8 and image.size:
             image = self._better(frame, report, applied)
-        if p.undistort and self._undistorter is not None and not self._undistorter.identity:
+        if p.undistort and self._rectifier is not None and not self._rectifier.identity:
             with self._stage("undistort"):
-                image = self._undistorter(image)
+                image = self._rectifier(image)
             applied.append("undistort")
         self.applied = tuple(applied)
         return frame if image is frame.image else replace(frame, image=image)

@@ -1,4 +1,4 @@
-"""Frames from a source, at their own pace or as fast as the consumers take them."""
+"""Frames from a source, at their own pace or as fast as the consumers take them; with the camera's calibration."""
 
 from __future__ import annotations
 
@@ -6,9 +6,11 @@ import threading
 import traceback
 from collections.abc import Callable
 from dataclasses import dataclass, replace
+from typing import Any
 
-from edge_vision.calibration.camera_info_file import read_camera_info, size_mismatch
-from edge_vision.datatypes import NS_PER_S, CameraInfo, Frame, Tracks
+from edge_vision.datatypes import NS_PER_S, Frame, Tracks
+from edge_vision.ros.board_input import BoardInput
+from edge_vision.ros.camera_calibration import CameraCalibration
 from edge_vision.ros.node import VisionNode
 from edge_vision.ros.parameters import NodeParameters, parameter
 from edge_vision.sources import AUTOMATIC, Pacer, Reconnecting, Sample, Source, SourceError, open_source
@@ -30,7 +32,15 @@ class CameraParameters(NodeParameters):
     )
     fps: float = parameter(0.0, "Frames per second, 0 for the source's own rate.", range=(0.0, 1000.0), read_only=True)
     frame_id: str = parameter("camera_optical_frame", "frame_id of the images (REP 103).", read_only=True)
-    camera_info: str = parameter("", "camera_info YAML of the camera; empty: what the source knows.", read_only=True)
+    camera_info: str = parameter(
+        "",
+        "camera_info YAML of the camera: a path, file:// or package:// URL; ${ROS_HOME} and ${NAME} are understood. "
+        "set_camera_info writes it. Empty: what the source knows, else ~/.ros/camera_info/<camera_name>.yaml.",
+        read_only=True,
+    )
+    camera_name: str = parameter(
+        "", "Name of the camera in its calibration and of that file; empty: its namespace, or camera.", read_only=True
+    )
     pace: str = parameter(
         "real_time",
         "Recorded sources: real_time by their stamps, or fast as consumers take them (which need input_mode every).",
@@ -56,7 +66,7 @@ class CameraParameters(NodeParameters):
 
 
 class CameraNode(VisionNode[CameraParameters]):
-    """source -> image_raw, camera_info and, from the simulation, ground_truth."""
+    """source -> image_raw, camera_info, image_rect and, from the simulation, ground_truth; set_camera_info."""
 
     parameters_type = CameraParameters
     expected_errors = (*VisionNode.expected_errors, SourceError)
@@ -65,11 +75,17 @@ class CameraNode(VisionNode[CameraParameters]):
         p = self.parameters
         self._thread: threading.Thread | None = None
         self._asked = self._controls_of(p)  # what the source has been asked for, again whenever it is opened
+        self._capturing = False
+        self._opened: Any = None
+        self._board: BoardInput | None = None
         self._connect()
-        self._file_info = read_camera_info(p.camera_info, frame_id=p.frame_id) if p.camera_info else None
         self.frames = self.publisher(Frame, "image_raw")
-        self.infos = self.publisher(CameraInfo, "camera_info", counted=False)
         self.truth = self.publisher(Tracks, "ground_truth", counted=False)
+        self._calibration = CameraCalibration(
+            self, p.camera_info, p.camera_name, p.frame_id, lambda: self._source.camera_info()
+        )
+        if hasattr(self._opened, "move_board"):  # a simulated one
+            self._board = BoardInput(self, lambda *pose: self._opened.move_board(*pose))
 
     def _connect(self) -> None:
         self._stopping = threading.Event()
@@ -80,6 +96,7 @@ class CameraNode(VisionNode[CameraParameters]):
         if self._stopping.is_set():  # active before
             self._connect()
         self._source_warnings = 0
+        self._capturing = True
         self._thread = threading.Thread(target=self._capture, name="capture", daemon=True)
         self._thread.start()
 
@@ -91,15 +108,25 @@ class CameraNode(VisionNode[CameraParameters]):
 
     def cleanup(self) -> None:
         self._source.close()
+        if hasattr(self, "_calibration"):
+            self._calibration.close()
+            del self._calibration
+        if self._board is not None:
+            self._board.close()
 
     def idle(self) -> bool:
-        return True  # a source has nothing to finish
+        # A source has nothing to finish, but its last frame may be on its way to image_rect.
+        return getattr(self, "_capturing", False) or super().idle()
 
     def status(self) -> dict[str, str]:
         if not hasattr(self, "_source"):
             return {}
         controls = {name: f"{value:g}" for name, value in self._source.controls().items()}
-        return {"source": self._source.description, "times lost": str(self._source.losses)} | controls
+        said = {"source": self._source.description, "times lost": str(self._source.losses)} | controls
+        return said | (self._calibration.status() if hasattr(self, "_calibration") else {})
+
+    def warning(self) -> str | None:
+        return self._calibration.warning()
 
     def prepare(self, new: CameraParameters) -> Callable[[], None] | None:
         """A driver may take a frame's time to answer: not on the executor's thread."""
@@ -135,6 +162,7 @@ class CameraNode(VisionNode[CameraParameters]):
         source = open_source(
             p.source, width=p.width, height=p.height, fps=p.fps, loop=p.loop, frame_id=p.frame_id, start_stamp=0
         )
+        self._opened = source
         for name, value in self._asked.items():
             if value != AUTOMATIC:
                 try:
@@ -167,6 +195,7 @@ class CameraNode(VisionNode[CameraParameters]):
             self.set_problem(str(error))
             why, code = "capture has failed", 1
         self._log_warnings()
+        self._capturing = False
         if not self._stopping.is_set():
             self.get_logger().info(why)
             if self.parameters.exit_at_end:
@@ -197,25 +226,13 @@ class CameraNode(VisionNode[CameraParameters]):
     def _publish(self, sample: Sample) -> None:
         frame = sample.frame
         self.input_rate.tick()
-        info = self._info_for(frame)
         with self.stage("publish"):
             if sample.truth is not None:
                 self.truth.publish(sample.truth)
             self.frames.publish(frame)
-            if info is not None and self.infos.has_subscribers:
-                self.infos.publish(replace(info, stamp=frame.stamp, frame_id=frame.frame_id))
+            self._calibration.publish(frame)
         self._newest_stamp = frame.stamp
         self._log_warnings()
-
-    def _info_for(self, frame: Frame) -> CameraInfo | None:
-        info = self._file_info or self._source.camera_info()
-        if info is None:
-            return None
-        mismatch = size_mismatch(info, frame.width, frame.height)
-        if mismatch:
-            self.warn_once(f"camera_info is not published: {mismatch}")
-            return None
-        return info
 
     def _log_warnings(self) -> None:
         warnings = self._source.warnings

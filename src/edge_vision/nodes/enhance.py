@@ -10,6 +10,7 @@ from typing import Any
 from rcl_interfaces.msg import Parameter, ParameterType, ParameterValue
 from rcl_interfaces.srv import SetParametersAtomically
 
+from edge_vision.calibration.camera_info_store import is_calibrated
 from edge_vision.datatypes import NS_PER_S, CameraInfo, Frame, QualityReport
 from edge_vision.enhance import EnhanceParameters, Enhancer, ExposureController, ExposureLimits, Setting
 from edge_vision.enhance.pipeline import BRIGHTNESS, DENOISE, SHARPEN
@@ -80,7 +81,7 @@ class EnhanceNode(VisionNode[EnhanceNodeParameters]):
 
     def learn_camera(self, info: CameraInfo) -> None:
         self._lens = info  # before what may raise: the images' camera_info goes out all the same
-        self._enhancer.set_camera(info)
+        self._enhancer.set_camera(info if is_calibrated(info) else None)
 
     def learn_quality(self, report: QualityReport) -> None:
         self._quality = report
@@ -177,7 +178,7 @@ class EnhanceNode(VisionNode[EnhanceNodeParameters]):
         enhancer, controller = self._new_enhancer(new), self._new_controller(new)
         if not hasattr(self, "_enhancer"):
             return
-        if self._lens is not None:
+        if self._lens is not None and is_calibrated(self._lens):
             enhancer.set_camera(self._lens)
         self._enhancer = enhancer  # an image that is being worked on ends with the one it began with
         if _control(new) != _control(self.parameters):

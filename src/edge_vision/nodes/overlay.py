@@ -7,6 +7,7 @@ from dataclasses import dataclass, replace
 
 from visualization_msgs.msg import MarkerArray
 
+from edge_vision.calibration.camera_info_store import is_calibrated
 from edge_vision.datatypes import (
     NS_PER_S,
     CameraInfo,
@@ -117,7 +118,10 @@ class OverlayNode(VisionNode[OverlayParameters]):
         if not objects.labels and self._labels:
             objects = replace(objects, labels=self._labels)  # which messages do not carry
         if isinstance(objects, Tracks) and self._info is not None and self.markers.has_subscribers:
-            self.markers.publish(objects)
+            if is_calibrated(self._info):
+                self.markers.publish(objects)
+            else:
+                self.warn_once("no markers: the camera is not calibrated (K of its camera_info is zero)")
         frame = self._frames.pop(objects.stamp, None)
         if frame is None:
             return  # nobody looks, or the frame has not come this way

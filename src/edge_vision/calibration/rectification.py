@@ -1,4 +1,4 @@
-"""Undistortion with maps that are made once a camera: fixed point, which OpenCV remaps twice as fast as float."""
+"""Rectification with maps that are made once a camera: fixed point, which OpenCV remaps twice as fast as float."""
 
 from __future__ import annotations
 
@@ -13,12 +13,12 @@ from edge_vision.datatypes import CameraInfo
 MODELS = ("plumb_bob", "rational_polynomial", "equidistant", "fisheye", "none", "")
 
 
-class Undistorter:
-    """Takes the lens' distortion out of images of one camera.
+class Rectifier:
+    """Takes the lens' distortion out of images of one camera, and turns them by R, as image_proc does it.
 
     info: the camera's, as published beside its images. Pixels of the result that the lens did not see are black. The
-    new camera matrix is P's left three columns where P has one, K otherwise; R is applied, as image_proc does it.
-    Raises ValueError for a model that is not known, a camera that is not calibrated, or coefficients that do not fit.
+    new camera matrix is P's left three columns where P has one, K otherwise. Raises ValueError for a model that is not
+    known, a camera that is not calibrated, or coefficients that do not fit.
     """
 
     def __init__(self, info: CameraInfo) -> None:
@@ -37,11 +37,13 @@ class Undistorter:
             R = np.eye(3)
         new = P[:, :3] if P.shape == (3, 4) and P[0, 0] > 0 else K
         self.size = info.width, info.height
-        fisheye = info.distortion_model in ("equidistant", "fisheye")
+        # No coefficients at all is a lens without distortion, whatever the model.
+        fisheye = info.distortion_model in ("equidistant", "fisheye") and len(D) > 0
         if fisheye and len(D) != 4:
             raise ValueError(f"an equidistant lens has 4 distortion coefficients, not {len(D)}")
         if not fisheye and len(D) not in (0, 4, 5, 8, 12, 14):
             raise ValueError(f"a {info.distortion_model} lens has 5 or 8 distortion coefficients, not {len(D)}")
+        # Four zeros of an equidistant lens are the ideal fisheye, not a pinhole.
         self.identity = not D.any() and not fisheye and np.allclose(R, np.eye(3)) and np.allclose(new, K)
         self._maps: tuple[NDArray, NDArray] | None = None
         if not self.identity:
@@ -58,11 +60,12 @@ class Undistorter:
 
     @property
     def info(self) -> CameraInfo:
-        """Of the undistorted image: K is P's, D is 0 (plumb_bob) and R is the identity."""
+        """Of the rectified image: K is P's, D is 0 (plumb_bob) and R is the identity."""
         return self._info
 
     def __call__(self, image: NDArray) -> NDArray:
-        """``image`` (H, W) or (H, W, 3), undistorted, of the same size. Raises ValueError for another size."""
+        """``image`` (H, W) or (H, W, 3), uint8 or uint16, rectified, of the same size; itself where the lens has no
+        distortion. Raises ValueError for another size."""
         height, width = image.shape[:2]
         if (width, height) != self.size:
             raise ValueError(
