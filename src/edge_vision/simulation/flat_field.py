@@ -12,8 +12,7 @@ level grow by (2^bits - 1) / 255.
 from __future__ import annotations
 
 import os
-from dataclasses import dataclass, fields, replace
-from urllib.parse import parse_qsl, urlsplit
+from dataclasses import dataclass, replace
 
 import cv2
 import numpy as np
@@ -21,7 +20,7 @@ from numpy.typing import NDArray
 
 from edge_vision.datatypes import NS_PER_S, Frame
 from edge_vision.simulation.camera import Sensor, expose, noise_generator, standard_noise
-from edge_vision.simulation.options import read_value
+from edge_vision.simulation.options import check_ranges, read_options
 
 FRAME_ID = "camera_optical_frame"
 BITS = (8, 10, 12, 14, 16)
@@ -71,10 +70,7 @@ class FlatFieldOptions:
             "dsnu": (0, 1e6),
             "prnu": (0, 30),
         }
-        for name, (low, high) in ranges.items():
-            value = getattr(self, name)
-            if value is not None and not low <= value <= high:
-                raise ValueError(f"flat option '{name}' is {value}: it must be in {low:g} .. {high:g}")
+        check_ranges("flat", self, ranges)
         if self.bits not in BITS:
             raise ValueError(f"flat option 'bits' is {self.bits}: it must be one of {', '.join(map(str, BITS))}")
 
@@ -84,16 +80,7 @@ class FlatFieldOptions:
 
         Raises ValueError for another scheme or scene, an unknown key or a value that cannot be read.
         """
-        parts = urlsplit(uri)
-        if parts.scheme != "sim" or (parts.netloc or parts.path.strip("/")) != "flat":
-            raise ValueError(f"'{uri}' is no even scene of the twin: expected sim://flat?key=value&...")
-        kinds = {field.name: str(field.type) for field in fields(cls)}
-        values: dict[str, int | float | bool | str | None] = {}
-        for key, text in parse_qsl(parts.query, keep_blank_values=True):
-            if key not in kinds:
-                raise ValueError(f"unknown option '{key}' in '{uri}'; known are: {', '.join(kinds)}")
-            values[key] = text if kinds[key] == "str" else read_value(key, text, kinds[key], uri)
-        return cls(**values)  # type: ignore[arg-type]
+        return cls(**read_options(uri, "flat", cls))
 
     @property
     def sensor(self) -> Sensor:

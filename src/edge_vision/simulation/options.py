@@ -1,8 +1,9 @@
-"""What a conveyor scene can be asked to be, and how a ``sim://conveyor?...`` URI says it."""
+"""What a conveyor scene can be asked to be, and how ``sim://`` URIs say it for every scene."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass, fields
+from typing import Any
 from urllib.parse import parse_qsl, urlsplit
 
 _WORDS = {"on": True, "true": True, "yes": True, "1": True, "off": False, "false": False, "no": False, "0": False}
@@ -59,10 +60,7 @@ class ConveyorOptions:
             "distortion": (-1, 2),
             "shift": (-100_000, 100_000),
         }
-        for name, (low, high) in ranges.items():
-            value = getattr(self, name)
-            if value is not None and not low <= value <= high:
-                raise ValueError(f"conveyor option '{name}' is {value}: it must be in {low:g} .. {high:g}")
+        check_ranges("conveyor", self, ranges)
         if self.width > 4 * self.height:
             raise ValueError(f"conveyor image of {self.width}x{self.height}: at most four times as wide as high")
 
@@ -72,27 +70,50 @@ class ConveyorOptions:
 
         Raises ValueError for another scheme or scene, an unknown key or a value that cannot be read.
         """
-        parts = urlsplit(uri)
-        if parts.scheme != "sim" or (parts.netloc or parts.path.strip("/")) != "conveyor":
-            raise ValueError(f"'{uri}' is no scene of the twin: expected sim://conveyor?key=value&...")
-        kinds = {field.name: str(field.type) for field in fields(cls)}
-        values: dict[str, int | float | bool | None] = {}
-        for key, text in parse_qsl(parts.query, keep_blank_values=True):
-            if key not in kinds:
-                raise ValueError(f"unknown option '{key}' in '{uri}'; known are: {', '.join(kinds)}")
-            values[key] = read_value(key, text, kinds[key], uri)
-        return cls(**values)  # type: ignore[arg-type]
+        return cls(**read_options(uri, "conveyor", cls))
 
 
-def read_value(key: str, text: str, kind: str, uri: str) -> int | float | bool | None:
+def scene_of(uri: str) -> str:
+    """The scene that a ``sim://scene?key=value`` names."""
+    parts = urlsplit(uri)
+    return parts.netloc or parts.path.strip("/")
+
+
+def named_options(uri: str) -> dict[str, str]:
+    """The options of a ``sim://`` URI as they are written there."""
+    return dict(parse_qsl(urlsplit(uri).query, keep_blank_values=True))
+
+
+def read_options(uri: str, scene: str, options: type) -> dict[str, Any]:
+    """The fields of a scene's dataclass of options that a URI gives.
+
+    Raises ValueError for another scheme or scene, an unknown key or a value that cannot be read.
+    """
+    if urlsplit(uri).scheme != "sim" or scene_of(uri) != scene:
+        raise ValueError(f"'{uri}' is not this scene of the twin: expected sim://{scene}?key=value&...")
+    kinds = {field.name: str(field.type) for field in fields(options)}
+    values = {}
+    for key, text in named_options(uri).items():
+        if key not in kinds:
+            raise ValueError(f"unknown option '{key}' in '{uri}'; known are: {', '.join(kinds)}")
+        values[key] = _read_value(key, text, kinds[key], uri)
+    return values
+
+
+def check_ranges(scene: str, options: object, ranges: dict[str, tuple[float, float]]) -> None:
+    """Raises ValueError naming the first option of a scene that is not within its range; None is within all."""
+    for name, (low, high) in ranges.items():
+        value = getattr(options, name)
+        if value is not None and not low <= value <= high:
+            raise ValueError(f"{scene} option '{name}' is {value}: it must be in {low:g} .. {high:g}")
+
+
+def _read_value(key: str, text: str, kind: str, uri: str) -> int | float | bool | str | None:
+    kind, _, rest = kind.partition(" | ")
     try:
-        if kind == "bool":
-            return _WORDS[text.lower()]
-        if kind == "float":
-            return float(text)
-        if "None" in kind and text.lower() in ("none", ""):
+        if rest and text.lower() in ("none", ""):
             return None
-        return int(text)
+        return _WORDS[text.lower()] if kind == "bool" else {"float": float, "int": int, "str": str}[kind](text)
     except (KeyError, ValueError):
         wanted = {"bool": "on or off", "float": "a number"}.get(kind, "a whole number")
         raise ValueError(f"option '{key}' in '{uri}' is '{text}': expected {wanted}") from None

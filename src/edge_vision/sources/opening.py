@@ -13,6 +13,7 @@ from edge_vision.sources.base import BaseSource, SourceError, hide_credentials, 
 KINDS = (
     ("sim://conveyor?seed=1", "the simulated conveyor, with ground truth"),
     ("sim://flat?bits=12", "the simulated camera before an even light, for sensor measurement"),
+    ("sim://board?model=equidistant", "a simulated calibration board before a camera to calibrate"),
     ("belt.mp4", "a video file, also behind an http(s) URL"),
     ("image.png", "one image"),
     ("folder/ or 'folder/*.png'", "images in natural order"),
@@ -60,11 +61,10 @@ def open_source(
 
     # Each kind is imported when it is used: a node that simulates needs no FFmpeg, a camera no simulation.
     if scheme == "sim":
-        from edge_vision.sources.flat_field import SimulatedFlatField
-        from edge_vision.sources.simulated import Simulated
+        from edge_vision.sources.scene import open_scene
 
-        scene = SimulatedFlatField if urlsplit(uri).netloc == "flat" else Simulated
-        return scene(uri, width=width, height=height, fps=fps, loop=loop, frame_id=frame_id, start_stamp=start_stamp)
+        size = {"width": width, "height": height}
+        return open_scene(uri, **size, fps=fps, loop=loop, frame_id=frame_id, start_stamp=start_stamp)
     if scheme == "v4l2" or (scheme is None and _names_device(uri)):
         from edge_vision.sources.device import Device, DeviceOptions
 

@@ -58,7 +58,7 @@ def test_the_cap(tmp_path: Path) -> None:
         ("sim://flat?prnu=50", "prnu"),
         ("sim://flat?colour=red", "unknown option 'colour'"),
         ("sim://flat?covered=perhaps", "on or off"),
-        ("sim://conveyor", "no even scene"),
+        ("sim://conveyor", "expected sim://flat"),
     ],
 )
 def test_options_that_cannot_be(uri: str, words: str) -> None:
