@@ -13,6 +13,8 @@ from edge_vision.simulation.lens import Lens
 
 Floats = NDArray[np.float64]
 
+_MOST_TRIES = 3  # to show a view that is asked for again and again
+
 # Where in the image (-1..1 of the room there is), the share of it that the board fills, its tilt in degrees about the
 # vertical and the horizontal.
 _SHOWN = (
@@ -100,15 +102,24 @@ class Choreography:
         return between(self._poses[leg], self._poses[leg + 1], share, self._pivot)
 
 
+@dataclass(frozen=True)
+class Manner:
+    """How a hand moves a board. speed: m/s on average. degrees, share: sigma of its error in angle and, as a share of
+    the distance, in place. hold: s that it then keeps still."""
+
+    speed: float = 0.35
+    degrees: float = 3.0
+    share: float = 0.05
+    hold: float = 1.0
+
+
 class Hand:
     """Takes a board to poses: at a hand's speed, a little off, and still for a while. Times are seconds."""
 
-    def __init__(
-        self, pivot: Floats, *, speed: float, degrees: float, share: float, hold: float, seed: int = 0
-    ) -> None:
-        """speed: m/s on average. degrees, share: sigma of the error in angle and, in distances, in place."""
+    def __init__(self, pivot: Floats, manner: Manner | None = None, seed: int = 0) -> None:
+        """pivot: (3,) m, the middle of the board in its own frame. ``manner`` may be exchanged at any time."""
         self._pivot = np.asarray(pivot, np.float64)
-        self._speed, self._degrees, self._share, self._hold = speed, degrees, share, hold
+        self.manner = manner or Manner()
         self._rng = np.random.default_rng([seed, 0x4A4D])
         self._from: Pose | None = None
         self._to: Pose | None = None
@@ -120,7 +131,7 @@ class Hand:
         now = self.pose(t)
         self._from, self._to = now or missed, missed
         self._begun = t
-        self._arrival = t if now is None else t + way(now, missed, self._pivot) / self._speed
+        self._arrival = t if now is None else t + way(now, missed, self._pivot) / self.manner.speed
 
     def pose(self, t: float) -> Pose | None:
         """Where the board is; None before the first aim."""
@@ -131,21 +142,54 @@ class Hand:
         share = smooth((t - self._begun) / (self._arrival - self._begun))
         return between(self._from, self._to, share, self._pivot)
 
-    def held(self, t: float) -> float:
-        """Seconds for which the board has been still beyond the time to hold it; negative before."""
-        return math.inf if self._to is None else t - self._arrival - self._hold
-
-    @property
-    def arrival(self) -> float:
-        """When the board is, or was, where it was last taken."""
-        return self._arrival
+    def rested(self, t: float) -> float:
+        """Seconds since the board has been held for as long as it should; negative before, infinite with no aim yet."""
+        return t - self._arrival - self.manner.hold
 
     def _missed(self, pose: Pose, care: float) -> Pose:
-        turn = self._rng.normal(size=3) / math.sqrt(3) * math.radians(self._degrees) * care
+        turn = self._rng.normal(size=3) / math.sqrt(3) * math.radians(self.manner.degrees) * care
         rotation = np.asarray(cv2.Rodrigues(turn)[0]) @ pose.rotation
         middle = pose.rotation @ self._pivot + pose.translation
-        middle = middle + self._rng.normal(size=3) / math.sqrt(3) * self._share * care * np.linalg.norm(middle)
-        return Pose(rotation, middle - rotation @ self._pivot)
+        step = self._rng.normal(size=3) / math.sqrt(3) * self.manner.share * care
+        return Pose(rotation, middle + step * np.linalg.norm(middle) - rotation @ self._pivot)
+
+
+class GuidedHand:
+    """A hand that does what it is told: the next view; poses of its own while there is none; and where a view is not
+    taken, the same once more with more care, in the end another."""
+
+    def __init__(self, hand: Hand, own: list[Pose], patience: float) -> None:
+        """own: shown in turn while nobody asks for a view. patience: s to wait for a view to be taken."""
+        self.hand, self.own, self.patience = hand, own, patience
+        self._next_own = 0
+        self._asked: Pose | None = None  # what the board was last taken to, as asked
+        self._tries = 0
+
+    def pose(self, t: float, asked: Pose | None, wanted: bool = True) -> Pose | None:
+        """Where the board is at ``t``. asked: the next view, None where none is known; wanted: views are looked at."""
+        rested = self.hand.rested(t)
+        if rested >= 0 and (wanted or self.hand.pose(t) is None):
+            if asked is None:
+                self._show_own(t)
+            elif self._asked is None or not _same(asked, self._asked):
+                self._asked, self._tries = asked, 0
+                self.hand.aim(asked, t)
+            elif rested >= self.patience:
+                self._tries += 1
+                if self._tries > _MOST_TRIES:
+                    self._show_own(t)
+                else:
+                    self.hand.aim(asked, t, care=0.5**self._tries)
+        return self.hand.pose(t)
+
+    def _show_own(self, t: float) -> None:
+        self._asked = None
+        self.hand.aim(self.own[self._next_own % len(self.own)], t)
+        self._next_own += 1
+
+
+def _same(a: Pose, b: Pose) -> bool:
+    return np.allclose(a.translation, b.translation, atol=1e-3) and np.allclose(a.rotation, b.rotation, atol=1e-2)
 
 
 def _facing(ray: Floats) -> Floats:
