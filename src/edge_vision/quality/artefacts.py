@@ -51,18 +51,21 @@ def colour_cast_of(image: NDArray, scale: float) -> tuple[float, float, float]:
     of image.
     """
     step = max(1, round(math.sqrt(image.shape[0] * image.shape[1] / _SAMPLES)))
-    pixels = image[step // 2 :: step, step // 2 :: step].reshape(-1, 3).astype(np.float32)
+    pixels = image[step // 2 :: step, step // 2 :: step].transpose(2, 0, 1).astype(np.float32, order="C").reshape(3, -1)
     if scale != 1.0:
         pixels *= np.float32(scale)
-    peak = np.maximum(np.maximum(pixels[:, 0], pixels[:, 1]), pixels[:, 2])
-    pixels = pixels[(peak < 250) & (peak > 12)]
-    if len(pixels) < 64:
+    peak = np.maximum.reduce(pixels)
+    usable = ((peak < 250) & (peak > 12)).nonzero()[0]
+    count = len(usable)
+    if count < 64:
         return math.nan, math.nan, math.nan
-    level = pixels[:, 0] + pixels[:, 1] + pixels[:, 2]
-    ratios = (pixels[:, ::2] + np.float32(1)) / (pixels[:, 1:2] + np.float32(1))  # B/G, R/G
-    count = max(16, round(len(level) * _BRIGHT_SHARE))
-    bright = ratios[np.argpartition(level, -count)[-count:]]
-    world, white = (np.log2(np.partition(r, len(r) // 2, 0)[len(r) // 2, ::-1]) for r in (ratios, bright))
+    if count < len(peak):
+        pixels = pixels[:, usable]
+    level = pixels[0] + pixels[1] + pixels[2]
+    ratios = (pixels[::2] + np.float32(1)) / (pixels[1] + np.float32(1))  # B/G, R/G
+    few = max(16, round(count * _BRIGHT_SHARE))
+    bright = ratios[:, np.argpartition(level, -few)[-few:]]
+    world, white = (np.log2(np.partition(r, r.shape[1] // 2)[::-1, r.shape[1] // 2]) for r in (ratios, bright))
     sizes = math.hypot(*world), math.hypot(*white)
     if min(sizes) < 1e-6 or float(world @ white) <= 0:
         return 0.0, 0.0, 0.0

@@ -12,6 +12,7 @@ import math
 from collections import deque
 from dataclasses import dataclass
 from functools import lru_cache
+from statistics import median
 
 import numpy as np
 from numpy.typing import NDArray
@@ -62,7 +63,7 @@ class FlickerMeter:
             self._light.clear()
         self._times.append(seconds)
         self._light.append(self._level)
-        stripes = float(np.median(self._stripes)) if len(self._stripes) >= _LEAST // 2 else math.nan
+        stripes = median(self._stripes) if len(self._stripes) >= _LEAST // 2 else math.nan
         return Flicker(*self._swing(), stripes)
 
     def _swing(self) -> tuple[float, float]:

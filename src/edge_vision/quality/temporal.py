@@ -172,7 +172,8 @@ def _cells(steps: NDArray) -> NDArray[np.float32]:
 
     By halving, which is the fast way, of four times the steps: each halving rounds up by 1/8 on average.
     """
-    steps = cv2.convertScaleAbs(steps, alpha=4.0)
+    steps = cv2.add(steps, steps)
+    steps = cv2.add(steps, steps, dst=steps)  # saturated, at a third of the time of scaling by 4
     while steps.shape[1] + 1 > _CELLS:
         steps = halved(steps)
     return steps.astype(np.float32) * np.float32(0.25)
