@@ -15,5 +15,11 @@ step() { printf '\n== %s\n' "$*"; }
 step "ruff"; ruff check . ; ruff format --check --quiet . || { echo "run: ruff format ." >&2; exit 1; }
 step "mypy"; mypy
 step "import-linter"; (cd src && PYTHONPATH=. lint-imports --config ../pyproject.toml)
-step "pytest"
-exec python -m pytest -p no:cacheprovider "$@"
+if [ $# -gt 0 ]; then
+  step "pytest $*"; exec python -m pytest -p no:cacheprovider "$@"
+fi
+# Unit tests share the cores. Those of nodes do not: they start processes of their own and wait for them.
+failed=0
+step "unit tests"; python -m pytest -p no:cacheprovider -n auto --dist loadfile test/unit || failed=1
+step "tests of running nodes"; python -m pytest -p no:cacheprovider test/ros || failed=1
+[ "$failed" = 0 ] || { printf '\n== some tests failed: see above\n' >&2; exit 1; }

@@ -7,8 +7,13 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
+from hypothesis import settings
 
 REPOSITORY = Path(__file__).resolve().parents[1]
+
+# A machine that is busy elsewhere is no finding: no test has a deadline.
+settings.register_profile("edge_vision", deadline=None)
+settings.load_profile("edge_vision")
 
 
 def find_shared_data() -> Path | None:

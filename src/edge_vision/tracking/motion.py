@@ -17,11 +17,13 @@ order, and take any.
 Time is continuous: the process noise of a step of ``dt`` seconds is the integral of white noise on the velocity
 (spectral density ``drift``²) and on the acceleration (``agility``²), so that two steps of dt/2 give exactly one step of
 dt and irregular frame rates need no special case (Bar-Shalom, Li, Kirubarajan: Estimation with Applications to Tracking
-and Navigation, 2001, section 6.2.2, continuous white-noise acceleration model).
+and Navigation, 2001, section 6.2.2, continuous white-noise acceleration model). Where velocities fade (dancers turn
+round, people who walk do not), the same holds with an Ornstein-Uhlenbeck process for the velocity.
 """
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 from functools import lru_cache
 
@@ -45,6 +47,7 @@ _IDENTITY = np.eye(COLUMNS)
 _POSITION_BY_VELOCITY = slice(
     4 * COLUMNS, 8 * COLUMNS, COLUMNS + 1
 )  # of the flat matrix: (4, 0), (5, 1), (6, 2), (7, 3)
+_VELOCITY_BY_VELOCITY = slice(4 * (COLUMNS + 1), 8 * (COLUMNS + 1), COLUMNS + 1)
 _TO_CENTRE = np.array([[0.5, 0, 0.5, 0], [0, 0.5, 0, 0.5], [-1, 0, 1, 0], [0, -1, 0, 1]])
 _TO_CORNERS = np.array([[1.0, 0, 1, 0], [0, 1, 0, 1], [-0.5, 0, 0.5, 0], [0, -0.5, 0, 0.5]])
 
@@ -57,15 +60,18 @@ class MotionNoise:
     drift: random walk of the position (1/sqrt(s));
     agility: random walk of the velocity (1/s per sqrt(s));
     initial_velocity: of the velocity of a box seen once (1/s).
+
+    fade is no deviation but a rate (1/s): unseen, a velocity falls to 1/e of itself in 1/fade seconds; 0: it lasts.
     """
 
     measurement: float = 0.05
     drift: float = 0.27
     agility: float = 1.0
     initial_velocity: float = 1.9
+    fade: float = 0.0
 
     def __post_init__(self) -> None:
-        for name in ("measurement", "drift", "agility", "initial_velocity"):
+        for name in ("measurement", "drift", "agility", "initial_velocity", "fade"):
             if not getattr(self, name) >= 0:
                 raise ValueError(f"motion noise {name!r} must be zero or more, got {getattr(self, name)}")
         if self.measurement == 0:
@@ -114,20 +120,38 @@ def join(first: State, second: State) -> State:
 
 def transition(dt: float, noise: MotionNoise) -> NDArray[np.float64]:
     """(12, 12), read-only: ``state @ transition`` is the state ``dt`` seconds later."""
-    return _transition(dt, noise.agility, noise.drift)
+    return _transition(dt, noise.agility, noise.drift, noise.fade)
+
+
+def reach(dt: float, fade: float) -> tuple[float, float]:
+    """What is left of a velocity after ``dt`` seconds, and how far it led: (share, seconds at full speed)."""
+    if not fade:
+        return 1.0, dt
+    return math.exp(-fade * dt), -math.expm1(-fade * dt) / fade
 
 
 @lru_cache(maxsize=16)
-def _transition(dt: float, agility: float, drift: float) -> NDArray[np.float64]:
-    agility, drift = agility * agility * dt, drift * drift * dt
+def _transition(dt: float, agility: float, drift: float, fade: float) -> NDArray[np.float64]:
+    left, far = reach(dt, fade)
     step = _IDENTITY.copy()
-    step.reshape(-1)[_POSITION_BY_VELOCITY] = dt
-    step[COVARIANCE, VAR_POSITION] = 2.0 * dt
-    step[VAR_VELOCITY, VAR_POSITION] = dt * dt
-    step[VAR_VELOCITY, COVARIANCE] = dt
-    step[ONE, VAR_POSITION] = drift + agility * dt * dt / 3.0
-    step[ONE, COVARIANCE] = agility * dt / 2.0
-    step[ONE, VAR_VELOCITY] = agility
+    flat = step.reshape(-1)
+    flat[_POSITION_BY_VELOCITY] = far
+    flat[_VELOCITY_BY_VELOCITY] = left
+    step[COVARIANCE, VAR_POSITION] = 2.0 * far
+    step[COVARIANCE, COVARIANCE] = left
+    step[VAR_VELOCITY, VAR_POSITION] = far * far
+    step[VAR_VELOCITY, COVARIANCE] = far * left
+    step[VAR_VELOCITY, VAR_VELOCITY] = left * left
+    # The integrals of agility² (reach², reach x left, left²) over the step.
+    if fade * dt > 1e-3:
+        squared = (dt - 2.0 * far + -math.expm1(-2.0 * fade * dt) / (2.0 * fade)) / fade**2
+        mixed = far * far / 2.0
+        single = -math.expm1(-2.0 * fade * dt) / (2.0 * fade)
+    else:
+        squared, mixed, single = dt**3 / 3.0, dt * dt / 2.0, dt
+    step[ONE, VAR_POSITION] = drift * drift * dt + agility * agility * squared
+    step[ONE, COVARIANCE] = agility * agility * mixed
+    step[ONE, VAR_VELOCITY] = agility * agility * single
     step.setflags(write=False)
     return step
 

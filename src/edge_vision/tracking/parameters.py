@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass, field, fields, replace
 from typing import Any
 
@@ -57,7 +58,8 @@ class TrackerParameters:
 
     Motion:
     noise: of the Kalman filter, relative to the size of the box (`motion.MotionNoise`);
-    least_agility: the noise's agility follows the scene down to this fraction of it (`agility`); 1: it stays.
+    least_agility: the noise's agility follows the scene down to this fraction of it (`agility`); 1: it stays;
+    velocity_lasts: where things are seen to change their ways, velocities fade within so many seconds; inf: nowhere.
 
     Life:
     confirm_hits, confirm_score, confirm_after: a track is confirmed when it has gathered this many detections, this
@@ -109,6 +111,7 @@ class TrackerParameters:
     publish_tentative: bool = False
     publish_lost: bool = False
     least_agility: float = 1.0
+    velocity_lasts: float = math.inf
     appearance_weight: float = 0.9
     appearance_gate: float = 0.93
     remembered_for: float = 10.0
@@ -155,6 +158,8 @@ class TrackerParameters:
             value = getattr(self, name)
             if not value >= 0.0:
                 raise ValueError(f"tracker parameter {name!r} must be zero or more, got {value}")
+        if not self.velocity_lasts > 0.0:
+            raise ValueError(f"tracker parameter 'velocity_lasts' must be more than zero, got {self.velocity_lasts}")
         if self.confirm_hits < 1:
             raise ValueError(f"tracker parameter 'confirm_hits' must be at least 1, got {self.confirm_hits}")
         if self.output_box not in OUTPUT_BOXES:
@@ -184,6 +189,7 @@ PRESETS: dict[str, TrackerParameters] = {
         double_iou=0.75,
         duplicate_iou=1.0,
         least_agility=0.5,
+        velocity_lasts=0.7,
         noise=MotionNoise(agility=2.0),
     ),
     # ByteTrack's published thresholds.

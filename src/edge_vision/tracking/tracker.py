@@ -43,7 +43,7 @@ class Tracker:
         self._stamp: int | None = None
         self._adapted = self.parameters
         self._border = ScoreBorder(self.parameters.high_score, self.parameters.score_reach)
-        self._noise = AdaptiveNoise(self.parameters.noise, self.parameters.least_agility)
+        self._noise = AdaptiveNoise(*_of_noise(self.parameters))
         self._starts, self._survivors = 5.0, 4.0  # before anything is seen: four of five are real
         self._appearance = Appearance()
         self._forget()
@@ -177,8 +177,8 @@ class Tracker:
         self._adapted = parameters
         if (before.high_score, before.score_reach) != (parameters.high_score, parameters.score_reach):
             self._border = ScoreBorder(parameters.high_score, parameters.score_reach)
-        if (before.noise, before.least_agility) != (parameters.noise, parameters.least_agility):
-            self._noise = AdaptiveNoise(parameters.noise, parameters.least_agility)
+        if _of_noise(before) != _of_noise(parameters):
+            self._noise = AdaptiveNoise(*_of_noise(parameters))
         if _needs_boxes(parameters) and not _needs_boxes(before):
             self._record["box"] = motion.to_corners(self._motion[:, motion.POSITION])
 
@@ -255,8 +255,8 @@ class Tracker:
         """What the tracks ``rows`` learn from their detections."""
         parameters, record = self.parameters, self._record
         centred = motion.to_centre(boxes)
-        if parameters.least_agility < 1.0:
-            self._noise.learn(self._motion, rows, centred)
+        if self._noise.adapts:
+            self._noise.learn(self._motion, rows, centred, step / NS_PER_S)
         motion.correct(self._motion, rows, centred, parameters.noise)
         if parameters.observed_gate < 1.0:
             self._renew(rows, step, stamp - record["seen"][rows], centred)
@@ -395,6 +395,10 @@ class Tracker:
             stamp=detections.stamp,
             frame_id=detections.frame_id,
         )
+
+
+def _of_noise(parameters: TrackerParameters) -> tuple[motion.MotionNoise, float, float]:
+    return parameters.noise, parameters.least_agility, parameters.velocity_lasts
 
 
 def _needs_boxes(parameters: TrackerParameters) -> bool:

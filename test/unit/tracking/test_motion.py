@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 from hypothesis import given
@@ -24,13 +26,22 @@ class TextbookFilter:
         self.P = np.diag([noise.measurement**2] * 4 + [noise.initial_velocity**2] * 4)
 
     def predict(self, dt: float) -> None:
-        eye = np.eye(4)
-        F = np.block([[eye, dt * eye], [0 * eye, eye]])
+        eye, fade = np.eye(4), self.noise.fade
         agility, drift = self.noise.agility**2, self.noise.drift**2
+
+        def flow(t: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+            return np.exp(-fade * t), t if fade == 0 else (1 - np.exp(-fade * t)) / fade
+
+        left, far = (float(v) for v in flow(np.array(dt)))
+        F = np.block([[eye, far * eye], [0 * eye, left * eye]])
+        # The process noise by its definition: what white noise at each moment has become at the end (Gauss-Legendre).
+        nodes, weights = np.polynomial.legendre.leggauss(12)
+        lefts, fars = flow(dt * (nodes + 1) / 2)
+        integral = lambda values: agility * dt / 2 * float(weights @ values)  # noqa: E731
         Q = np.block(
             [
-                [eye * (drift * dt + agility * dt**3 / 3), eye * agility * dt**2 / 2],
-                [eye * agility * dt**2 / 2, eye * agility * dt],
+                [eye * (drift * dt + integral(fars**2)), eye * integral(fars * lefts)],
+                [eye * integral(fars * lefts), eye * integral(lefts**2)],
             ]
         )
         self.x = F @ self.x
@@ -45,20 +56,21 @@ class TextbookFilter:
         self.P = (np.eye(8) - K @ H) @ self.P
 
 
-@given(st.integers(0, 2**32 - 1), st.integers(1, 6))
-def test_equals_the_textbook(seed: int, count: int) -> None:
+@given(st.integers(0, 2**32 - 1), st.integers(1, 6), st.sampled_from([0.0, 1e-4, 0.3, 1.4, 5.0]))
+def test_equals_the_textbook(seed: int, count: int, fade: float) -> None:
     rng = np.random.default_rng(seed)
+    noise = replace(NOISE, fade=fade)
     boxes = np.hstack([rng.uniform(-100, 2000, (count, 2)), rng.uniform(8, 400, (count, 2))])
-    state = motion.initiate(boxes, NOISE)
-    filters = [TextbookFilter(box, NOISE) for box in boxes]
+    state = motion.initiate(boxes, noise)
+    filters = [TextbookFilter(box, noise) for box in boxes]
     for _ in range(12):
         dt = float(rng.choice([0.0, 1 / 60, 1 / 30, 0.2, 1.0]))
-        state = motion.predict(state, dt, NOISE)
+        state = motion.predict(state, dt, noise)
         for each in filters:
             each.predict(dt)
         rows = np.flatnonzero(rng.random(count) < 0.7)
         found = boxes[rows] * rng.uniform(0.9, 1.1, (len(rows), 4))
-        motion.correct(state, slice(None) if len(rows) == count else rows, found, NOISE)
+        motion.correct(state, slice(None) if len(rows) == count else rows, found, noise)
         for row, z in zip(rows, found, strict=True):
             filters[row].correct(z)
     covariances = motion.centre_covariance(state)
@@ -71,14 +83,15 @@ def test_equals_the_textbook(seed: int, count: int) -> None:
         np.testing.assert_allclose(covariances[row], each.P[:2, :2] * each.x[2] * each.x[3], rtol=1e-6, atol=1e-9)
 
 
-@given(st.floats(0.001, 2.0), st.integers(2, 10))
-def test_many_short_steps_are_one_long_step(dt: float, parts: int) -> None:
-    state = motion.initiate(np.array([[100.0, 50.0, 40.0, 20.0]]), NOISE)
+@given(st.floats(0.001, 2.0), st.integers(2, 10), st.sampled_from([0.0, 1.4]))
+def test_many_short_steps_are_one_long_step(dt: float, parts: int, fade: float) -> None:
+    noise = replace(NOISE, fade=fade)
+    state = motion.initiate(np.array([[100.0, 50.0, 40.0, 20.0]]), noise)
     state[0, motion.CENTRE_VELOCITY] = 30.0, -10.0
     split = state.copy()
-    state = motion.predict(state, dt, NOISE)
+    state = motion.predict(state, dt, noise)
     for _ in range(parts):
-        split = motion.predict(split, dt / parts, NOISE)
+        split = motion.predict(split, dt / parts, noise)
     np.testing.assert_allclose(split, state, rtol=1e-9)
 
 
