@@ -21,7 +21,7 @@ _NAMESPACE = re.compile(rf"/?({_TOKEN}(/{_TOKEN})*/?)?")
 _TOPIC = re.compile(rf"/?{_TOKEN}(/{_TOKEN})*")
 # What quality:=only has no use for.
 _OF_RESULTS = ("model", "backend", "precision", "detections_topic", "rig", "sources", "counters", "enhance", "use_rviz")
-_TOPICS = ("image_topic", "detections_topic", "imu_topic", "odometry_topic")
+_TOPICS = ("image_topic", "detections_topic", "imu_topic", "odometry_topic", "set_camera_info")
 
 
 class DeploymentError(ValueError):
@@ -151,18 +151,25 @@ ARGUMENTS: tuple[Argument, ...] = (
 
 
 def checked(values: Mapping[str, str]) -> dict[str, str]:
-    """The values given, in their normal form (booleans in lower case). DeploymentError for a wrong name or value."""
-    known = {argument.name: argument for argument in ARGUMENTS}
+    """The values given, in their normal form (booleans in lower case). DeploymentError for a wrong name or value, and
+    for values that do not go together."""
+    result = normal_form(values, ARGUMENTS)
+    _check_quality(result)
+    if result.get("counters") and result.get("tracking") == "false":
+        raise DeploymentError(f"counters:={result['counters']}: counted are tracks; leave tracking:=true")
+    _check_rig(result)
+    return result
+
+
+def normal_form(values: Mapping[str, str], arguments: Sequence[Argument]) -> dict[str, str]:
+    """As `checked`, of any arguments, each by itself."""
+    known = {argument.name: argument for argument in arguments}
     result = {}
     for name, value in values.items():
         argument = known.get(name)
         if argument is None:
             raise DeploymentError(f"unknown launch argument {name!r}; there are {', '.join(known)}")
         result[name] = _checked(argument, value)
-    _check_quality(result)
-    if result.get("counters") and result.get("tracking") == "false":
-        raise DeploymentError(f"counters:={result['counters']}: counted are tracks; leave tracking:=true")
-    _check_rig(result)
     return result
 
 

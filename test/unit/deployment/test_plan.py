@@ -155,6 +155,9 @@ def test_image_topic_moves_what_belongs_to_the_images():
         "image_raw/shared": "/cam/image/shared",
         "image_raw/compressed": "/cam/image/compressed",
         "camera_info": "/cam/camera_info",
+        "set_camera_info": "/cam/set_camera_info",
+        "image_rect": "/cam/image_rect",
+        "image_rect/shared": "/cam/image_rect/shared",
     }
     assert dict(only(plan({"image_topic": "image"})).remaps).get("camera_info") is None
     assert dict(only(plan({"image_topic": "/image"})).remaps)["camera_info"] == "/camera_info"
@@ -234,7 +237,7 @@ def test_rviz_moves_into_the_namespace():
     [
         ({"values": {"params_file": "/nope.yaml"}}, "params_file:=/nope.yaml: there is no such file"),
         ({"values": {"rviz_config": "/nope.rviz", "use_rviz": "true"}}, "rviz_config:=/nope.rviz: "),
-        ({"values": {}, "extra_nodes": ("printer",)}, "unknown node printer; there are camera, quality, "),
+        ({"values": {}, "extra_nodes": ("printer",)}, "unknown node printer; there are camera, calibration, "),
         ({"values": {}, "parameters": {"printer": {}}}, "parameters for unknown node printer; there are camera"),
         ({"values": {"model": 3}}, "model must be a text"),
     ],
