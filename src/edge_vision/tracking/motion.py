@@ -142,15 +142,15 @@ def _transition(dt: float, agility: float, drift: float, fade: float) -> NDArray
     step[VAR_VELOCITY, VAR_POSITION] = far * far
     step[VAR_VELOCITY, COVARIANCE] = far * left
     step[VAR_VELOCITY, VAR_VELOCITY] = left * left
-    # The integrals of agility² (reach², reach x left, left²) over the step.
-    if fade * dt > 1e-3:
-        squared = (dt - 2.0 * far + -math.expm1(-2.0 * fade * dt) / (2.0 * fade)) / fade**2
-        mixed = far * far / 2.0
-        single = -math.expm1(-2.0 * fade * dt) / (2.0 * fade)
-    else:
-        squared, mixed, single = dt**3 / 3.0, dt * dt / 2.0, dt
+    # The integrals over the step of reach², reach x left and left²: white noise on the velocity, as it is at the end.
+    short = fade * dt
+    single = -math.expm1(-2.0 * short) / (2.0 * fade) if fade else dt
+    if short > 1e-3:
+        squared = (dt - 2.0 * far + single) / fade**2
+    else:  # the same, without the difference of nearly equal numbers
+        squared = dt**3 / 3.0 * (1.0 - 0.75 * short + 0.35 * short**2)
     step[ONE, VAR_POSITION] = drift * drift * dt + agility * agility * squared
-    step[ONE, COVARIANCE] = agility * agility * mixed
+    step[ONE, COVARIANCE] = agility * agility * far * far / 2.0
     step[ONE, VAR_VELOCITY] = agility * agility * single
     step.setflags(write=False)
     return step
