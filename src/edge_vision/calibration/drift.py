@@ -40,7 +40,7 @@ _PRIOR_FOCAL, _PRIOR_ASPECT, _PRIOR_CENTRE = 0.02, 0.002, 0.01  # shares of the 
 _PRIOR_RADIAL, _PRIOR_TANGENTIAL = 0.005, 0.001  # shares of the radius, at the image's corner, of each term
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True)
 class Limits:
     """From which a calibration is called drifted; doubtful from half of it. px, root mean square over the image, for
     images up to 1920 px wide. A stored calibration that was never that good is measured by three times its own sigma.

@@ -35,7 +35,7 @@ from edge_vision.calibration.projection import Camera
 Floats = NDArray[np.float64]
 Mask = NDArray[np.bool_]
 
-LEAST_FEATURES = 20
+LEAST_FEATURES = 15
 _LEAST_FOUND = 0.2  # of the reference's features
 _LEAST_AGREE = 0.45  # of the features found
 _LEAST_SPREAD = 0.35  # of the area that the reference's features span
@@ -151,6 +151,20 @@ def _judged(lens: str, mount: str, figures: tuple[Figure, ...], fit: SceneFit) -
             "take the reference with more of the scene in view and in focus",
         )
     return "valid", "", f"the {lens_text}, the {mount_text}", ""
+
+
+def agreement(camera: Camera, points: Floats, found: Floats) -> float:
+    """The share of the features, 0 to 1, that a rotation of the camera brings near to where they are now."""
+    rays = camera.unproject(points)
+    seen = np.isfinite(np.hstack([found, rays])).all(axis=1)
+    if seen.sum() < 2:
+        return 0.0
+    loose = _LOOSE * camera.image_size[0]
+    still = float((np.hypot(*(found[seen] - points[seen]).T) < loose).sum()) / len(points)
+    if still > 0.5 * seen.mean():
+        return still
+    turn = _rotation_by_trial(camera, rays[seen], found[seen], loose)
+    return float((_distances(camera, rays[seen], found[seen], turn) < loose).sum()) / len(points)
 
 
 # --- what most features agree on --------------------------------------------------------------------------------------
