@@ -10,6 +10,7 @@ DESCRIPTION = "Calibrate cameras: print a board, calibrate from its images, comp
 SUBCOMMANDS = {
     "board": "print a calibration board true to scale: PDF, SVG or PNG",
     "images": "calibrate a camera from a folder of images or a video",
+    "check": "is a stored calibration still that of its camera, by a board or by a scene that stands still",
     "compare": "how many pixels two calibrations are apart over the image",
 }
 """Each a module ``edge_vision.cli.calibrate_NAME`` with DESCRIPTION, add_arguments(parser) and run(arguments)."""
