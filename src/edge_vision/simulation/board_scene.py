@@ -25,7 +25,7 @@ from edge_vision.simulation.wall import wall
 FRAME_ID = "camera_optical_frame"
 _INK, _PAPER, _BACK = 0.05, 0.88, 110  # reflectance of print and paper; grey of the sheet's back
 _COARSE = 8  # px of the grid on which the board is looked for
-_MOST_SUB_POSES = 7
+_A_SUB_POSE, _MOST_SUB_POSES = 1.5, 6  # px between the poses of one exposure, and how many at most
 _NO_MAP: Any = None  # remap's second: x and y are both in the first
 
 
@@ -155,13 +155,13 @@ class BoardScene:
         return (start if o.motion_blur else end), end
 
     def _sub_poses(self, start: Pose, end: Pose) -> list[Pose]:
-        """Poses during the exposure, about a pixel apart."""
+        """Poses during the exposure."""
         if start is end:
             return [end]
         outline = self.sheet.outline
         before, after = (self.lens.project(outline @ pose.rotation.T + pose.translation) for pose in (start, end))
         moved = np.nanmax(np.abs(before - after), initial=0.0)
-        count = int(min(max(math.ceil(moved), 1), _MOST_SUB_POSES))
+        count = int(min(max(math.ceil(moved / _A_SUB_POSE), 1), _MOST_SUB_POSES))
         return [between(start, end, (i + 0.5) / count, self._pivot) for i in range(count)] if count > 1 else [end]
 
     def _paste(self, image: NDArray[np.uint8], poses: list[Pose]) -> None:

@@ -142,6 +142,11 @@ class Hand:
         share = smooth((t - self._begun) / (self._arrival - self._begun))
         return between(self._from, self._to, share, self._pivot)
 
+    @property
+    def arrival(self) -> float:
+        """When the board is, or was, where it was last taken; minus infinity before the first aim."""
+        return self._arrival
+
     def rested(self, t: float) -> float:
         """Seconds since the board has been held for as long as it should; negative before, infinite with no aim yet."""
         return t - self._arrival - self.manner.hold
