@@ -80,14 +80,14 @@ def test_corners_are_where_the_lens_projects_them(options: BoardOptions) -> None
 
 def test_a_pixel_is_the_mean_of_the_scene_over_its_area() -> None:
     options = replace(QUIET, width=160, height=120, blur=0.0)
-    lens, times = options.lens(), 8
+    lens, times = options.lens(), 4
     finer = replace(
         options,
         width=160 * times, height=120 * times,
         fx=lens.K[0, 0] * times, fy=lens.K[1, 1] * times,
         cx=(lens.K[0, 2] + 0.5) * times - 0.5, cy=(lens.K[1, 2] + 0.5) * times - 0.5,
     )  # fmt: skip
-    for seed in (1, 4, 7):
+    for seed in (1, 4):
         scene, reference = BoardScene(options, SHEET), BoardScene(finer, SHEET)
         pose = held(scene, seed)
         scene.show(pose)

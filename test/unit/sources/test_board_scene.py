@@ -50,7 +50,7 @@ def test_every_board_is_found_where_it_truly_is(name: str) -> None:
         bias = 0.25 if "circles" in name else 0.03
         assert np.abs(every.mean(0)).max() < bias / 3
         assert max(np.abs(view.mean(0)).max() for view in errors) < bias
-        assert np.median(np.abs(every)) < 0.08
+        assert np.median(np.abs(every)) < (0.15 if "circles" in name else 0.08)
 
 
 def test_an_inverted_board_is_not_taken_for_the_board() -> None:
