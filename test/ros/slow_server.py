@@ -52,6 +52,7 @@ def main() -> None:
 
     services = [
         SlowService(node, Trigger, "/slow", slow, loop.call_soon),
+        SlowService(node, Trigger, "/joined", slow, loop.call_soon, joined=True),
         SlowService(node, Trigger, "/failing", failing, loop.call_soon),
     ]
     node.create_service(Trigger, "/quick", quick)

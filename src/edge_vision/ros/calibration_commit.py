@@ -41,6 +41,7 @@ class Committer:
         """service: the name of the camera's set_camera_info; "": it has none."""
         self._node = node
         self._call_soon = call_soon
+        self._service = node.resolve_service_name(service) if service else ""
         self._client: Any = node.create_client(SetCameraInfo, service) if service else None
         self._one = threading.Lock()
         self._heard: CameraInfo | None = None
@@ -92,7 +93,7 @@ class Committer:
         client = self._client
         if client is None:
             return None, ""
-        name = client.srv_name
+        name = self._service
         deadline = time.monotonic() + _APPEARS_S
         while not self._ask(client.service_is_ready):
             if time.monotonic() > deadline:

@@ -11,6 +11,13 @@ if TYPE_CHECKING:
 # name: (module in edge_vision.nodes, class, one line for people)
 NODES: dict[str, tuple[str, str, str]] = {
     "camera": ("camera", "CameraNode", "frames from a camera, stream, file or the simulation"),
+    "calibration": ("calibration", "CalibrationNode", "calibrates the camera from views of a board, without a screen"),
+    "calibration_check": (
+        "calibration_check",
+        "CalibrationCheckNode",
+        "whether the stored calibration is still right, by a board or a scene that stands still",
+    ),
+    "board_hand": ("board_hand", "BoardHandNode", "moves the board of sim://board to the views asked for"),
     "quality": ("quality", "QualityNode", "how good the camera's picture is, and what spoils it"),
     "enhance": ("enhance", "EnhanceNode", "frames in, better frames out: brightness, sharpness, noise, distortion"),
     "inference": ("inference", "InferenceNode", "frames in, detections out"),

@@ -33,7 +33,8 @@ class SlowService:
     """A service whose response has `success` and `message` (std_srvs/Trigger and the like), worked on by threads.
 
     To be made and closed on the executor's thread. Requests are worked on at the same time: what must not be is for
-    `work` to see to.
+    `work` to see to. Where they are `joined`, one that equals another that is being worked on gets that one's answer:
+    callers that lost patience, and those whose answer DDS lost, ask again, and the work would only pile up.
     """
 
     def __init__(
@@ -43,13 +44,15 @@ class SlowService:
         name: str,
         work: Callable[[Any], Outcome],
         call_soon: Callable[[Callable[[], None]], None],
+        *,
+        joined: bool = False,
     ) -> None:
         """kind: the service's type. work: gets the request. call_soon: has the executor's thread call a function."""
         self._node = node
-        self._kind = kind
         self._work = work
         self._call_soon = call_soon
-        self._waiting = 0
+        self._joined = joined
+        self._waiting: list[tuple[Any, list[tuple[Any, _Promise]]]] = []  # requests, and who gets the answer
         service: Any = node.create_service(kind, name, self._take)
         send = service.send_response
 
@@ -69,31 +72,37 @@ class SlowService:
             self._service = None
 
     def _take(self, request: Any, response: Any) -> Any:
-        if self._waiting >= _MOST_WAITING:
-            return _fill(response, Outcome(False, f"{_MOST_WAITING} such requests are waiting; try again later"))
-        self._waiting += 1
         promise = _Promise()
-        run = threading.Thread(target=self._run, args=(request, response, promise), name="service", daemon=True)
-        run.start()
+        if self._joined:
+            for other, callers in self._waiting:
+                if other == request:
+                    callers.append((response, promise))
+                    return promise
+        if len(self._waiting) >= _MOST_WAITING:
+            return _fill(response, Outcome(False, f"{_MOST_WAITING} such requests are waiting; try again later"))
+        task = request, [(response, promise)]
+        self._waiting.append(task)
+        threading.Thread(target=self._run, args=(task,), name="service", daemon=True).start()
         return promise
 
-    def _run(self, request: Any, response: Any, promise: _Promise) -> None:
+    def _run(self, task: tuple[Any, list[tuple[Any, _Promise]]]) -> None:
         try:
-            outcome = self._work(request)
+            outcome = self._work(task[0])
         except Exception as error:  # told to whoever asked
             self._node.get_logger().error(traceback.format_exc())
             outcome = Outcome(False, f"{type(error).__name__}: {error}")
-        self._call_soon(lambda: self._answer(_fill(response, outcome), promise))
+        self._call_soon(lambda: self._answer(task, outcome))
 
-    def _answer(self, response: Any, promise: _Promise) -> None:
-        """On the executor's thread, after the callback that made the promise."""
-        self._waiting -= 1
-        if self._service is None:
-            return
-        try:
-            self._service.send_response(response, promise.header)
-        except Exception as error:  # who asked may have gone
-            self._node.get_logger().warning(f"an answer of {self._service.srv_name} was not sent: {error}")
+    def _answer(self, task: tuple[Any, list[tuple[Any, _Promise]]], outcome: Outcome) -> None:
+        """On the executor's thread, after the callbacks that made the promises."""
+        self._waiting = [each for each in self._waiting if each is not task]
+        for response, promise in task[1]:
+            if self._service is None:
+                return
+            try:
+                self._service.send_response(_fill(response, outcome), promise.header)
+            except Exception as error:  # who asked may have gone
+                self._node.get_logger().warning(f"an answer of {self._service.srv_name} was not sent: {error}")
 
 
 def _fill(response: Any, outcome: Outcome) -> Any:
