@@ -77,6 +77,22 @@ def outcome_json(outcome: Outcome) -> str:
     return json.dumps({"success": bool(outcome.success), "message": outcome.message})
 
 
+def argument_of(text: str, name: str) -> str:
+    """The argument in a command's body. Raises ValueError where it is not {} or {"argument": "…"}, or fits not."""
+    try:
+        given = json.loads(text) if text.strip() else {}
+    except json.JSONDecodeError as error:
+        raise ValueError(f"The command's body is no JSON: {error}") from error
+    if not isinstance(given, dict) or not isinstance(given.get("argument", ""), str) or given.keys() - {"argument"}:
+        raise ValueError('The command\'s body has to be {} or {"argument": "…"}')
+    argument: str = given.get("argument", "").strip()
+    if argument and name not in WITH_FOLDER:
+        raise ValueError(f"{name} takes no argument")
+    if len(argument) > LONGEST_ARGUMENT or "\0" in argument:
+        raise ValueError("The argument is not the name of a folder")
+    return argument
+
+
 def _figure(value: float) -> float | None:
     """Six digits: more than a page shows, fewer than would make it longer than it need be."""
     value = float(value)

@@ -9,12 +9,13 @@ it in a frame (the headers below). Bound wider, a token is needed.
 from __future__ import annotations
 
 import hashlib
-import ipaddress
 import secrets
 from dataclasses import dataclass, field
 from urllib.parse import urlsplit
 
 from aiohttp import web
+
+from edge_vision.web.address import is_loopback
 
 HEADERS = {
     "Content-Security-Policy": "default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self' blob:; "
@@ -31,17 +32,6 @@ WHERE_THE_TOKEN_IS = (
     "It is in the address that the calibration node logged when it started (…/?token=…), or what its "
     "parameter web_token was set to"
 )
-
-
-def is_loopback(host: str) -> bool:
-    """Whether only this machine reaches ``host``, a name or an address."""
-    host = host.strip("[]").lower()
-    if host == "localhost" or host.endswith(".localhost"):
-        return True
-    try:
-        return ipaddress.ip_address(host).is_loopback
-    except ValueError:
-        return False
 
 
 def new_token() -> str:

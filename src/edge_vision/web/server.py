@@ -13,9 +13,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-import errno
 import hashlib
-import json
 import logging
 import socket
 import threading
@@ -27,10 +25,11 @@ from urllib.parse import quote
 from aiohttp import web
 
 from edge_vision.datatypes import Outcome
-from edge_vision.web.control import COMMANDS, LONGEST_ARGUMENT, WITH_FOLDER, Control, outcome_json, status_json
+from edge_vision.web.address import is_loopback, reached_as, unservable
+from edge_vision.web.control import COMMANDS, LONGEST_ARGUMENT, Control, argument_of, outcome_json, status_json
 from edge_vision.web.errors import WebError
 from edge_vision.web.feed import Feed
-from edge_vision.web.guard import HEADERS, SHORTEST_TOKEN, WHERE_THE_TOKEN_IS, Guard, is_loopback, new_token
+from edge_vision.web.guard import HEADERS, SHORTEST_TOKEN, WHERE_THE_TOKEN_IS, Guard, new_token
 
 _LOG = logging.getLogger(__name__)
 _PAGE = Path(__file__).parent / "page"
@@ -140,7 +139,7 @@ class Server:
             try:
                 await web.TCPSite(runner, self._host or None, self._port).start()
             except (OSError, OverflowError) as error:
-                raise _unservable(error, self._host, self._port) from error
+                raise unservable(error, self._host, self._port) from error
             self.url = self._address(runner.addresses[0][1])
             started.done.set()
             await self._end.wait()
@@ -257,7 +256,7 @@ class Server:
         if name not in COMMANDS:
             return _told(request, 404, f"There is no command {name!r}: there are {', '.join(COMMANDS)}")
         try:
-            argument = _argument(await request.text(), name)
+            argument = argument_of(await request.text(), name)
         except ValueError as error:
             return _told(request, 400, str(error))
         if name in self._running:
@@ -284,11 +283,9 @@ class Server:
         )
 
     def _address(self, port: int) -> str:
-        host = self._host
-        if host in ("", "0.0.0.0", "::"):
-            host = _own_address()
-        host = f"[{host.strip('[]')}]" if ":" in host else host
-        return f"http://{host}:{port}/" + (f"?token={quote(self.token, safe='')}" if self.token else "")
+        return f"http://{reached_as(self._host)}:{port}/" + (
+            f"?token={quote(self.token, safe='')}" if self.token else ""
+        )
 
 
 class _Started:
@@ -303,22 +300,6 @@ def _pages() -> dict[str, tuple[bytes, str]]:
     """Name -> (content, tag)"""
     files = {path.name: path.read_bytes() for path in _PAGE.iterdir() if path.suffix in _TYPES}
     return {name: (body, hashlib.sha256(body).hexdigest()[:16]) for name, body in files.items()}
-
-
-def _argument(text: str, name: str) -> str:
-    """Raises ValueError where the body is not {} or {"argument": "…"}."""
-    try:
-        given = json.loads(text) if text.strip() else {}
-    except json.JSONDecodeError as error:
-        raise ValueError(f"The command's body is no JSON: {error}") from error
-    if not isinstance(given, dict) or not isinstance(given.get("argument", ""), str) or given.keys() - {"argument"}:
-        raise ValueError('The command\'s body has to be {} or {"argument": "…"}')
-    argument: str = given.get("argument", "").strip()
-    if argument and name not in WITH_FOLDER:
-        raise ValueError(f"{name} takes no argument")
-    if len(argument) > LONGEST_ARGUMENT or "\0" in argument:
-        raise ValueError("The argument is not the name of a folder")
-    return argument
 
 
 def _told(request: web.Request, status: int, message: str) -> web.Response:
@@ -342,28 +323,3 @@ def _buffer_little(request: web.Request) -> None:
         connection = transport.get_extra_info("socket")
         if connection is not None:
             connection.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, _SENDING)
-
-
-def _unservable(error: Exception, host: str, port: int) -> WebError:
-    number = getattr(error, "errno", None)
-    if number == errno.EADDRINUSE:
-        return WebError(
-            f"The page cannot be served: port {port} of {host or 'this machine'} is taken by another program",
-            "Choose another one (web_port), or 0 for any that is free",
-        )
-    if number == errno.EACCES:
-        return WebError(f"The page cannot be served: port {port} is for root alone", "Choose one above 1023 (web_port)")
-    return WebError(
-        f"The page cannot be served at {host!r}, port {port}: {error}",
-        "Choose an address of this machine (web_host): 127.0.0.1 for itself alone, 0.0.0.0 for its networks",
-    )
-
-
-def _own_address() -> str:
-    """This machine's address in the network that leads to others, else its name. No packet is sent."""
-    with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as probe:
-        try:
-            probe.connect(("192.0.2.1", 9))  # of RFC 5737: nobody has it
-            return str(probe.getsockname()[0])
-        except OSError:
-            return socket.gethostname()

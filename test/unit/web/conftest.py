@@ -94,7 +94,7 @@ def picture_index(picture: bytes) -> int:
     return sum(int(image[16, 32 * bit + 16] > 128) << bit for bit in range(10))
 
 
-def wait_until(true: Any, what: str, seconds: float = 10.0) -> None:
+def wait_until(true: Any, what: str, seconds: float = 20.0) -> None:
     end = time.monotonic() + seconds
     while not true():
         if time.monotonic() > end:

@@ -28,7 +28,7 @@ FLAGS = (
 pytestmark = [
     pytest.mark.skipif(not CHROMIUM, reason="chromium is not installed"),
     pytest.mark.skipif(not CHROMEDRIVER, reason="chromedriver is not installed"),
-    pytest.mark.timeout(60),
+    pytest.mark.timeout(120),
 ]
 
 
@@ -40,8 +40,8 @@ def browser(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Any]:
         options.add_argument(flag)
     options.set_capability("goog:loggingPrefs", {"browser": "ALL"})
     driver = webdriver.Chrome(options=options, service=Service(str(CHROMEDRIVER)))
-    driver.set_page_load_timeout(20)
-    driver.set_script_timeout(10)
+    driver.set_page_load_timeout(40)
+    driver.set_script_timeout(20)
     try:
         yield driver
     finally:
@@ -91,6 +91,7 @@ def test_it_shows_the_status_and_follows_it(page: Page, control: Any, tools: Any
     assert page.text("#next") == "Press Start, then show the board to the camera"
     assert page.text("#subject") == "front_camera · chessboard 9 x 6, 25 mm · 640 × 360"
     assert page.text("#rms") == "–"
+    assert page.text("#reasons") == "There is no solution yet"
     cells = control.status().cells.copy()
     cells[2:5, 3:8] = True
     control.tell(state="collecting", seen=True, looked="kept", cells=cells, message="kept view 9", **tools.view)
@@ -100,7 +101,7 @@ def test_it_shows_the_status_and_follows_it(page: Page, control: Any, tools: Any
     items = page.browser.find_elements(By.CSS_SELECTOR, "#reasons li")
     assert items[0].get_property("innerText").split("\n") == ["9 views (15 for good)", "Add views"]
     assert len(items) == 2
-    assert (page.text("#views"), page.text("#rms"), page.text("#uncertainty_corners")) == ("9", "0.210 px", "0.93 px")
+    assert (page.text("#views"), page.text("#rms"), page.text("#uncertainty_corners")) == ("9", "0.210 px", "0.930 px")
     assert page.text("#value-x") == "80 %"
     assert page.at("[aria-label^='Skew']").get_attribute("aria-valuenow") == "50"
     seen = page.browser.execute_script(
@@ -112,6 +113,7 @@ def test_it_shows_the_status_and_follows_it(page: Page, control: Any, tools: Any
     page.shows("#log", "Kept view 9")
     control.tell(state="done", verdict="good", reasons=(), remedies=())
     page.shows("#next", "Good. Commit gives it to the camera")
+    assert page.text("#reasons") == "Every figure is within its threshold"
 
 
 def test_the_picture_is_live(page: Page, control: Any, tools: Any) -> None:
@@ -122,6 +124,17 @@ def test_the_picture_is_live(page: Page, control: Any, tools: Any) -> None:
     tools.wait_until(lambda: preview.get_property("src") != first, "the next picture")
     control.without_picture = True
     page.shows("#no-preview", "No new picture for")
+
+
+def test_a_hidden_tab_is_sent_nothing(page: Page, server: Server, control: Any, tools: Any) -> None:
+    tools.wait_until(lambda: server.listeners == 2, "the page looks: status and picture")
+    hide = "Object.defineProperty(document, 'hidden', {value: %s, configurable: true});"
+    tell = "document.dispatchEvent(new Event('visibilitychange'))"
+    page.browser.execute_script(hide % "true" + tell)
+    tools.wait_until(lambda: server.listeners == 0, "nobody looks")
+    control.tell(message="meanwhile")
+    page.browser.execute_script(hide % "false" + tell)
+    page.shows("#log", "Meanwhile")
 
 
 def test_buttons_call_commands_and_refusals_are_shown(page: Page, control: Any, tools: Any) -> None:
@@ -152,6 +165,8 @@ def test_buttons_call_commands_and_refusals_are_shown(page: Page, control: Any, 
     page.at("#confirm").click()
     page.shows("#notice", "Load samples failed: the disk is gone")
     page.shows("#log", "the disk is gone")
+    page.at("#notice-close").click()
+    assert not page.at("#notice").is_displayed()
 
     page.button("reset").click()
     assert "9 views" in page.text("#dialog-text")

@@ -20,9 +20,9 @@ import pytest
 pytest.importorskip("aiohttp")
 
 from edge_vision.datatypes import CalibrationStatus
+from edge_vision.web.address import is_loopback
 from edge_vision.web.control import COMMANDS, status_json
 from edge_vision.web.errors import WebError
-from edge_vision.web.guard import is_loopback
 from edge_vision.web.server import Server
 
 

@@ -94,6 +94,8 @@ function showVerdict(s) {
   by("verdict-card").dataset.level = s.model ? level : "none";
   text("verdict", capital(s.verdict));
   const items = s.reasons.map((reason, i) => [reason, s.remedies[i] || ""]);
+  if (!s.model) items.push(["there is no solution yet", s.views ? "add views, each of another place and tilt" : ""]);
+  else if (s.verdict === "good" && !items.length) items.push(["every figure is within its threshold", ""]);
   const wanted = JSON.stringify(items);
   const list = by("reasons");
   if (list.dataset.shown === wanted) return;
@@ -114,7 +116,7 @@ function showFigures(s) {
   text("views", String(s.views));
   text("rms", pixels(s.rms, 3));
   text("uncertainty_centre", pixels(s.uncertainty_centre, 3));
-  text("uncertainty_corners", pixels(s.uncertainty_corners, 2));
+  text("uncertainty_corners", pixels(s.uncertainty_corners, 3));
   text("model", s.model ? `Lens model ${s.model}. Uncertainty: one sigma of where a direction is projected to.` : "No solution yet.");
   for (const [key] of BARS) {
     const value = Math.min(1, Math.max(0, s[key] || 0));
@@ -168,6 +170,9 @@ function showButtons() {
   const collecting = status && status.state === "collecting";
   toggle.dataset.command = collecting ? "stop" : "start";
   text("toggle", collecting ? "Stop" : "Start");
+  const finished = Boolean(status && status.state === "done" && !status.committed);
+  toggle.classList.toggle("primary", !finished); // the one that comes next stands out
+  by("commit").classList.toggle("primary", finished);
   for (const button of document.querySelectorAll("[data-command]")) {
     const name = button.dataset.command;
     const why = objection(name);
@@ -227,7 +232,7 @@ function notice(message, kind) {
   const element = by("notice");
   element.hidden = false;
   element.className = kind;
-  text("notice", capital(message));
+  text("notice-text", capital(message));
   if (kind !== "bad") fading = setTimeout(() => { element.hidden = true; }, 8000);
 }
 
@@ -392,6 +397,7 @@ function build() {
   for (const button of document.querySelectorAll("[data-command]")) {
     button.addEventListener("click", () => press(button.dataset.command));
   }
+  by("notice-close").addEventListener("click", () => { by("notice").hidden = true; });
   by("cancel").addEventListener("click", () => by("dialog").close(""));
   document.addEventListener("visibilitychange", look);
   showButtons();
