@@ -13,13 +13,14 @@ WHY = "launch and launch_ros are not installed: they come with ROS from apt, not
 pytest.importorskip("launch", reason=WHY)
 pytest.importorskip("launch_ros", reason=WHY)
 
-from edge_vision.msg import GroundObjectArray, ImageQuality  # noqa: E402
+from edge_vision.msg import CalibrationStatus, GroundObjectArray, ImageQuality  # noqa: E402
 from launch.launch_description_sources import get_launch_description_from_python_launch_file  # noqa: E402
 from ros_harness import Observer, Process, Start, image_message, square, stamp_of  # noqa: E402
-from sensor_msgs.msg import Image  # noqa: E402
+from sensor_msgs.msg import CameraInfo, Image  # noqa: E402
+from std_srvs.srv import Trigger  # noqa: E402
 from vision_msgs.msg import Detection2D, Detection2DArray, ObjectHypothesisWithPose  # noqa: E402
 
-from edge_vision.deployment import ARGUMENTS  # noqa: E402
+from edge_vision.deployment import ARGUMENTS, CALIBRATION_ARGUMENTS  # noqa: E402
 from edge_vision.paths import share_directory  # noqa: E402
 
 FOLDER = share_directory() / "launch"
@@ -46,10 +47,13 @@ def looped(tmp_path: Path) -> Path:
     return path
 
 
-def test_every_argument_is_declared_at_the_top_with_description_and_choices():
-    declared = get_launch_description_from_python_launch_file(str(FOLDER / "detect.launch.py")).get_launch_arguments()
-    assert [argument.name for argument in declared] == [argument.name for argument in ARGUMENTS]
-    for found, wanted in zip(declared, ARGUMENTS, strict=True):
+@pytest.mark.parametrize(
+    ("file", "arguments"), [("detect.launch.py", ARGUMENTS), ("calibrate.launch.py", CALIBRATION_ARGUMENTS)]
+)
+def test_every_argument_is_declared_at_the_top_with_description_and_choices(file: str, arguments: tuple):
+    declared = get_launch_description_from_python_launch_file(str(FOLDER / file)).get_launch_arguments()
+    assert [argument.name for argument in declared] == [argument.name for argument in arguments]
+    for found, wanted in zip(declared, arguments, strict=True):
         assert "".join(part.text for part in found.default_value) == wanted.default
         assert found.description.startswith(wanted.description)
         assert set(wanted.choices or ()) <= set(found.choices or ())
@@ -203,6 +207,49 @@ def test_a_rig_and_its_cameras_show_one_id_for_one_object(start: Start, observer
     stop(process)
 
 
+@pytest.mark.parametrize("composed", ["false", "true"])
+def test_the_twins_camera_is_calibrated(
+    start: Start, observer: Observer, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, composed: str
+):
+    """A hand shows views, the calibration keeps them; what it commits is what the camera goes by."""
+    monkeypatch.setenv("ROS_HOME", str(tmp_path / "ros"))
+    process = launch(
+        start,
+        FOLDER / "calibrate.launch.py",
+        "source:=sim://board?fps=15",
+        "board:=chessboard_9x6_25mm",
+        "model:=plumb_bob",
+        "namespace:=twin",
+        f"composed:={composed}",
+    )
+    with (
+        observer.listen(CalibrationStatus, "/twin/calibration_status") as told,
+        observer.listen(CameraInfo, "/twin/camera_info") as infos,
+    ):
+        observer.spin_until(lambda: told and told[-1].views >= 5, "five views", process, timeout=100.0)
+        assert "chessboard" in told[-1].board
+        assert not any(infos[-1].k)
+        done = observer.call(Trigger, "/twin/calibration/calibrate", Trigger.Request())
+        assert done.success, done.message
+        done = observer.call(Trigger, "/twin/calibration/commit", Trigger.Request())
+        assert done.success, done.message
+        observer.spin_until(lambda: any(infos[-1].k), "the calibration", process)
+    assert (tmp_path / "ros" / "camera_info" / "twin.yaml").is_file()
+    assert len(process.lines("process started with pid")) == (1 if composed == "true" else 3)
+    stop(process)
+
+
+def test_somebodys_camera_is_checked(start: Start, observer: Observer, square_images: Path):
+    process = launch(
+        start, FOLDER / "calibrate.launch.py", "mode:=check", "image_topic:=/theirs/image", "namespace:=tools"
+    )
+    theirs = observer.publisher(Image, "/theirs/image")
+    observer.wait_for_subscriber(theirs, process)
+    assert process.lines("nodes calibration_check in one process; no camera node: images come from /theirs/image")
+    assert observer.state("/tools/calibration_check") == "active"
+    stop(process)
+
+
 @pytest.mark.parametrize(
     ("argument", "says"),
     [
@@ -217,6 +264,12 @@ def test_a_wrong_argument_ends_the_launch_with_its_reason(start: Start, argument
     process = launch(start, FOLDER / "detect.launch.py", argument)
     assert process.wait() == 1
     assert process.lines("ERROR.*" + re.escape(says))
+
+
+def test_a_wrong_argument_of_a_calibration_too(start: Start):
+    process = launch(start, FOLDER / "calibrate.launch.py", "board:=nope.yaml")
+    assert process.wait() == 1
+    assert process.lines(r"ERROR.*board:=nope\.yaml: there is no such file; edge_vision calibrate board writes one")
 
 
 def test_a_process_that_fails_is_reported_and_the_others_go_on(start: Start, observer: Observer, tmp_path: Path):

@@ -45,7 +45,8 @@ CALIBRATION_ARGUMENTS: tuple[Argument, ...] = (
     Argument(
         "board",
         "charuco_9x7_25mm",
-        "Calibration board: its YAML file, or the name of one in config/boards (docs/calibration_boards.md).",
+        "Calibration board: its YAML file, or the name of one in config/boards (docs/calibration_boards.md). With "
+        "mode:=check one is looked for only where this is given.",
     ),
     Argument(
         "model",
@@ -90,7 +91,7 @@ _PARAMETERS = {
         *("board", "model", "stop_at", "autocommit", "camera_name", "set_camera_info", "archive"),
         *("web", "web_host", "web_port"),
     ),
-    "calibration_check": ("board",),
+    "calibration_check": ("board", "camera_name"),
     "board_hand": ("board",),
 }
 _OF_CALIBRATING = ("model", "stop_at", "autocommit", "set_camera_info", "archive", "web", "web_host", "web_port")

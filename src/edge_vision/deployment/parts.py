@@ -15,6 +15,7 @@ from edge_vision.paths import share_directory
 NODES = (
     "camera",
     "calibration",
+    "calibration_check",
     "board_hand",
     "quality",
     "enhance",
