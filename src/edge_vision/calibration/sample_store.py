@@ -1,4 +1,4 @@
-"""`SampleStore`: samples on their way to the archive. What cannot be written stays in memory, as PNG, and is tried again."""
+"""`SampleStore`: samples on their way to the archive. What cannot be written stays in memory and is tried again."""
 
 from __future__ import annotations
 

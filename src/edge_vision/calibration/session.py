@@ -16,7 +16,6 @@ import numpy as np
 from edge_vision.calibration import session_files
 from edge_vision.calibration.archive import Sample
 from edge_vision.calibration.boards import Board
-from edge_vision.calibration.choice import choose
 from edge_vision.calibration.result import Calibration, CalibrationError
 from edge_vision.calibration.sample_store import SampleStore
 from edge_vision.calibration.sampling import Selection
@@ -34,7 +33,7 @@ from edge_vision.calibration.session_state import (
     sample_fields,
     solution_fields,
 )
-from edge_vision.calibration.steps import solve_quickly
+from edge_vision.calibration.steps import solve_from_scratch, solve_quickly
 from edge_vision.calibration.views import Rejected, View
 from edge_vision.datatypes import CalibrationStatus, CameraInfo, Frame, Outcome
 
@@ -42,7 +41,7 @@ __all__ = ["Session", "SessionOptions"]
 
 _FEWEST = 4
 """views before the first solution"""
-_MILESTONES = (6, 10, 16, 26, 40, 60)
+_MILESTONES = (6, 12, 24, 48)
 """views at which the lens model is chosen anew while collecting"""
 _POOR = 1.0
 """px RMS above which a solution that went on from the last is made anew, and the board's description is doubted"""
@@ -462,10 +461,9 @@ class Session:
     def _choose(self) -> None:
         with self._lock:
             epoch, samples, self._chosen = self._epoch, self._samples, len(self._samples)
-        lens, views = self.options.lens, [sample.view for sample in samples]
-        models = {} if lens.model == "auto" else {"models": (lens.model,)}
+        views = [sample.view for sample in samples]
         try:
-            calibration = choose(views, self.board.points, bow=lens.bow, **models).calibration
+            calibration, _ = solve_from_scratch(views, self.board, self.options.lens)
             solution = provisional(calibration, self.board, len(views))
             guidance = guidance_from(calibration, self.board, views)
         except (CalibrationError, np.linalg.LinAlgError):
@@ -501,6 +499,7 @@ class Session:
             if automatic and before != "collecting":
                 return Outcome(False, "stopped")
             self._state = "solving"
+            self._message = f"{len(samples)} views: making the final solution"
         views = [sample.view for sample in samples]
         try:
             solution = final_solution(views, self.board, self.options.lens)

@@ -146,7 +146,8 @@ def _archive(path: Path) -> Archive | None:
 
 def _detected(images: Sequence[Path], board: Board) -> tuple[list[Sample], list[str]]:
     """Samples, and why the other images gave none."""
-    samples, skipped = [], []
+    samples: list[Sample] = []
+    skipped: list[str] = []
     for path in images:
         image = cv2.imdecode(np.fromfile(path, np.uint8), cv2.IMREAD_UNCHANGED)
         if image is None:

@@ -1,4 +1,4 @@
-"""`Looker`: what one frame after the other shows, and what becomes of it, in words; frames that show nothing are told why."""
+"""`Looker`: what one frame after the other shows, what becomes of it, in words, and why there is no board in it."""
 
 from __future__ import annotations
 
@@ -70,7 +70,7 @@ class Looker:
         self.counts[found.looked] += 1
         count = self._streak[1] + 1 if self._streak[0] == found.looked else 1
         self._streak = (found.looked, count)
-        if count >= _STREAK and found.message:
+        if count >= _STREAK and found.message and not self._never_seen():
             return Look(frame, found.looked, f"{count} frames in a row: {found.message}", found.view)
         return found
 
@@ -89,7 +89,7 @@ class Looker:
         if isinstance(found, View):
             text = "the board is there, but only a slow search finds it: nearer, stiller, more and more even light"
             self._why = Rejected("not_found", text)
-        elif found.code != "not_found" or self.board.dictionary in found.reason:
+        elif found.code != "not_found" or "dictionary" in found.reason:
             self._why = found
 
     def _examine(self, frame: Frame, selection: Selection | None, guidance: Guidance | None) -> Look:
@@ -115,7 +115,7 @@ class Looker:
             return Look(frame, KEPT, "the first view", found)
         if len(selection.views) >= self.options.most_views:
             return Look(frame, "enough views", f"{len(selection.views)} views are kept: no more are taken", found)
-        decision = selection.decide(found, guidance.knowledge, guidance.sides, guidance.next, self.options.least_gain)
+        decision = selection.decide(found, guidance.knowledge, guidance.sides, guidance.asked, self.options.least_gain)
         return Look(frame, KEPT if decision.keep else "adds too little", decision.reason, found)
 
     def _nothing(self, frame: Frame, found: Rejected) -> Look:
@@ -131,9 +131,12 @@ class Looker:
         if self._why is not None:
             looked = _WORDS.get(self._why.code, self._why.code)
             return Look(frame, looked, self._why.reason)
-        if not self._seen and self._unseen >= _DOUBTED[-1]:
+        if self._never_seen():
             return Look(frame, _WORDS["not_found"], self._never())
         return Look(frame, _WORDS["not_found"])
+
+    def _never_seen(self) -> bool:
+        return not self._seen and self._unseen >= _DOUBTED[-1] and self._why is None
 
     def _never(self) -> str:
         board = self.board

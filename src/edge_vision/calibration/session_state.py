@@ -87,11 +87,17 @@ class Guidance:
     sides: frozenset[int]
     count: int
     next: Suggestion | None = None
+    answered: bool = False
+    """A view was added since `next` was found: it is shown until there is a newer one, but no reason to keep a view."""
+
+    @property
+    def asked(self) -> Suggestion | None:
+        return None if self.answered else self.next
 
     def added(self, view: View) -> Guidance:
-        """With one more; the next view stays the one that was asked for until there is a new one."""
+        """With one more."""
         sides = self.sides | tilted_sides(self.knowledge, [view])
-        return replace(self, knowledge=self.knowledge.added(view), sides=sides, count=self.count + 1)
+        return replace(self, knowledge=self.knowledge.added(view), sides=sides, count=self.count + 1, answered=True)
 
 
 def first_guidance(board: Board, size: tuple[int, int], model: str, views: list[View]) -> Guidance:
@@ -102,7 +108,7 @@ def first_guidance(board: Board, size: tuple[int, int], model: str, views: list[
 
 def guided(guidance: Guidance, views: list[View]) -> Guidance:
     """With the next view (0.2 to 0.6 s)."""
-    return replace(guidance, next=next(iter(suggest(guidance.knowledge, views)), None))
+    return replace(guidance, next=next(iter(suggest(guidance.knowledge, views)), None), answered=False)
 
 
 def guidance_from(calibration: Calibration, board: Board, views: list[View]) -> Guidance:

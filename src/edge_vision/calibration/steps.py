@@ -1,4 +1,4 @@
-"""The steps from views to a result, as the command and the live session take them: lens model, solving, cross-checks."""
+"""The steps from views to a result, as the command and the live session take them."""
 
 from __future__ import annotations
 

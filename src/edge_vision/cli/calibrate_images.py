@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import argparse
-import json
 import os
 import sys
 import time
@@ -15,9 +14,8 @@ from edge_vision.calibration.result import DISTORTION
 
 if TYPE_CHECKING:
     from edge_vision.calibration.boards import Board
-    from edge_vision.calibration.choice import Candidate
     from edge_vision.calibration.report import CalibrationReport
-    from edge_vision.calibration.result import Calibration
+    from edge_vision.calibration.steps import LensOptions
     from edge_vision.calibration.views import View
 
 DESCRIPTION = (
@@ -78,6 +76,7 @@ def run(arguments: argparse.Namespace) -> int:
     from edge_vision.calibration.boards import BoardError, read_board
     from edge_vision.calibration.report import text
     from edge_vision.calibration.result import CalibrationError
+    from edge_vision.calibration.result_files import report_json
     from edge_vision.sources import SourceError
 
     wanted = {kind: getattr(arguments, kind, None) for kind in ("output", "json", "markdown", "html")}
@@ -87,15 +86,15 @@ def run(arguments: argparse.Namespace) -> int:
         if hasattr(arguments, "terms") and arguments.model == "auto":
             return _fail("--terms are those of a model: give --model, too")
         _check_writable(wanted)
-        report, calibration = calibrate(arguments, read_board(arguments.board))
+        report = calibrate(arguments, read_board(arguments.board))
     except (BoardError, SourceError, CalibrationError, OSError) as error:
         return _fail(str(error))
     try:
-        report = _write(report, calibration, wanted)
+        report = _write(report, wanted)
     except OSError as error:
         return _fail(f"cannot write {error.filename}: {error.strerror}; name another place")
     if wanted["json"] == "-":
-        print(_json(report))
+        print(report_json(report))
     else:
         print(text(report))
         if not wanted["output"]:
@@ -104,7 +103,7 @@ def run(arguments: argparse.Namespace) -> int:
     return 1 if report.verdict.level < least else 0
 
 
-def calibrate(arguments: argparse.Namespace, board: Board) -> tuple[CalibrationReport, Calibration]:
+def calibrate(arguments: argparse.Namespace, board: Board) -> CalibrationReport:
     """What the arguments ask for. Raises SourceError where there are no images, CalibrationError where they cannot be
     solved."""
     from tqdm import tqdm
@@ -114,6 +113,7 @@ def calibrate(arguments: argparse.Namespace, board: Board) -> tuple[CalibrationR
     from edge_vision.calibration.knowledge import known_from
     from edge_vision.calibration.report import CalibrationReport
     from edge_vision.calibration.result import CalibrationError
+    from edge_vision.calibration.steps import solve_from_scratch, solver_like
     from edge_vision.calibration.verdict import judge
 
     started = time.perf_counter()
@@ -127,14 +127,14 @@ def calibrate(arguments: argparse.Namespace, board: Board) -> tuple[CalibrationR
         )
     notes = []
     with tqdm(total=3, desc="solving", unit="step", file=sys.stderr, leave=False) as bar:
-        solving = _Solving(board, arguments)
+        lens = _lens(arguments)
         if is_video and len(views) > arguments.most:
-            found, views = len(views), solving.choose(views, arguments.most)
+            found, views = len(views), _most_telling(views, board, lens, arguments.most)
             notes.append(f"of {found} frames that show the board, the {len(views)} that tell most were kept")
-        calibration = solving.solve(views)
+        calibration, candidates = solve_from_scratch(views, board, lens)
         bar.update()
         bar.set_description("cross-validating")
-        assessment = assess(calibration, board, solving.again(calibration))
+        assessment = assess(calibration, board, solver_like(calibration, board))
         bar.update()
         bar.set_description("next views")
         suggestions = suggest(known_from(calibration, board), views, 3)
@@ -150,11 +150,11 @@ def calibrate(arguments: argparse.Namespace, board: Board) -> tuple[CalibrationR
         tuple(views),
         tuple(rejected) if not is_video else (),
         images,
-        candidates=solving.candidates,
+        candidates=candidates,
         notes=tuple(notes),
         seconds=(("detecting", detected - started), ("solving", ended - detected)),
     )
-    return report, calibration
+    return report
 
 
 def look(arguments: argparse.Namespace, board: Board) -> tuple[list[View], list[tuple[str, str]], bool]:
@@ -196,110 +196,47 @@ def look(arguments: argparse.Namespace, board: Board) -> tuple[list[View], list[
         return views, rejected, pictures.timed
 
 
-class _Solving:
+def _lens(arguments: argparse.Namespace) -> LensOptions:
     """The model and freedoms that the arguments ask for."""
+    from edge_vision.calibration.steps import LensOptions
 
-    def __init__(self, board: Board, arguments: argparse.Namespace) -> None:
-        terms = getattr(arguments, "terms", None)
-        self.board = board
-        self.model = arguments.model
-        self.bow = arguments.bow
-        self.candidates: tuple[Candidate, ...] = ()
-        self.terms = tuple(name.strip() for name in terms.split(",") if name.strip()) if terms is not None else None
+    terms = getattr(arguments, "terms", None)
+    names = tuple(name.strip() for name in terms.split(",") if name.strip()) if terms is not None else None
+    return LensOptions(arguments.model, names, True if arguments.bow else None)
 
-    def solve(self, views: Sequence[View]) -> Calibration:
-        from edge_vision.calibration.choice import MODELS, choose
-        from edge_vision.calibration.solving import solve
 
-        if self.terms is not None:
-            return solve(views, self.board.points, model=self.model, terms=self.terms, bow=self.bow)
-        models = MODELS if self.model == "auto" else (self.model,)
-        choice = choose(views, self.board.points, models=models, bow=True if self.bow else None)
-        self.candidates = choice.candidates
-        return choice.calibration
+def _most_telling(views: Sequence[View], board: Board, lens: LensOptions, most: int) -> list[View]:
+    """The views of a video that tell most, in their order."""
+    from edge_vision.calibration.guidance import choose_views
+    from edge_vision.calibration.solving import solve
+    from edge_vision.calibration.steps import solve_from_scratch
 
-    def again(self, calibration: Calibration):
-        """A solver of the same model and terms, that keeps every corner: outliers are gone already."""
-        from edge_vision.calibration.solving import solve
-
-        terms = tuple(name for name in DISTORTION[calibration.model] if name in calibration.names)
-
-        def solver(views: Sequence[View]) -> Calibration:
-            return solve(
-                views,
-                self.board.points,
-                model=calibration.model,
-                terms=terms,
-                bow=calibration.bow is not None,
-                start=calibration,
-                rejection=None,
-            )
-
-        return solver
-
-    def choose(self, views: Sequence[View], most: int) -> list[View]:
-        """The views of a video that tell most, in their order."""
-        from edge_vision.calibration.guidance import choose_views
-        from edge_vision.calibration.solving import solve
-
-        spread = [views[round(i)] for i in _spaced(len(views), min(len(views), 40))]
-        if self.terms is None:
-            return choose_views(self.solve(spread), self.board, views, most)
-        return choose_views(solve(spread, self.board.points, model=self.model), self.board, views, most)
+    spread = [views[round(i)] for i in _spaced(len(views), min(len(views), 40))]
+    if lens.terms is None:
+        return choose_views(solve_from_scratch(spread, board, lens)[0], board, views, most)
+    return choose_views(solve(spread, board.points, model=lens.model), board, views, most)
 
 
 def _spaced(count: int, wanted: int) -> list[float]:
     return [i * (count - 1) / max(wanted - 1, 1) for i in range(wanted)]
 
 
-def _write(report: CalibrationReport, calibration: Calibration, wanted: dict[str, str | None]) -> CalibrationReport:
+def _write(report: CalibrationReport, wanted: dict[str, str | None]) -> CalibrationReport:
     """The files asked for; the report with their names. Raises OSError."""
-    from dataclasses import replace
-
-    from edge_vision.calibration import plots
-    from edge_vision.calibration.camera_info_file import CameraInfoError
-    from edge_vision.calibration.files import format_kalibr, format_opencv, format_ros, write_text
+    from edge_vision.calibration.files import write_text
     from edge_vision.calibration.page import page
     from edge_vision.calibration.report import markdown
-    from edge_vision.calibration.report_data import as_record
+    from edge_vision.calibration.result_files import report_json, write_results
 
-    files: list[tuple[str, str]] = []
-    notes = list(report.notes)
     if wanted["output"]:
-        folder = Path(wanted["output"]).expanduser()
-        info = calibration.camera_info(report.camera_name)
-        texts = {
-            "ROS": (f"{report.camera_name}.yaml", format_ros(info, as_record(report.assessment, report.verdict))),
-            "OpenCV": (f"{report.camera_name}.opencv.yml", format_opencv(info, calibration.rms)),
-        }
-        try:
-            texts["Kalibr"] = (f"{report.camera_name}.camchain.yaml", format_kalibr([info]))
-        except CameraInfoError as error:
-            notes.append(f"no Kalibr file: {error}")
-        for what, (name, content) in texts.items():
-            write_text(folder / name, content)
-            files.append((what, str(folder / name)))
-        for name in plots.NAMES:
-            plots.png(report, name, folder / f"{name}.png")
-        files += [(kind, str(folder / f"report.{kind}")) for kind in ("json", "md", "html")]
-    report = replace(report, files=tuple(files), notes=tuple(notes))
-    if wanted["output"]:
-        write_text(folder / "report.json", _json(report) + "\n")
-        write_text(folder / "report.md", markdown(report, plots.NAMES))
-        write_text(folder / "report.html", page(report))
+        report = write_results(report, Path(wanted["output"]).expanduser())
     if wanted["json"] and wanted["json"] != "-":
-        write_text(wanted["json"], _json(report) + "\n")
+        write_text(wanted["json"], report_json(report) + "\n")
     if wanted["markdown"]:
         write_text(wanted["markdown"], markdown(report))
     if wanted["html"]:
         write_text(wanted["html"], page(report))
     return report
-
-
-def _json(report: CalibrationReport) -> str:
-    from edge_vision.calibration.report_data import as_dict
-
-    return json.dumps(as_dict(report), indent=2, allow_nan=False)
 
 
 def _check_writable(wanted: dict[str, str | None]) -> None:
