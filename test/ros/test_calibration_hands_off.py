@@ -1,11 +1,12 @@
-"""Nobody touches anything: a board is moved as the node asks, the node ends by itself, and the camera goes by the result.
+"""Nobody touches anything: a board is moved as the node asks, the node ends by itself, the camera goes by the result.
 
-The camera (`sim://board`), the calibration and the hand that holds the board are processes of their own; what they know of
-each other goes over topics and services.
+The camera (`sim://board`), the calibration and the hand that holds the board are processes of their own; what they know
+of each other goes over topics and services.
 """
 
 from __future__ import annotations
 
+import time
 from pathlib import Path
 
 import numpy as np
@@ -36,10 +37,12 @@ def test_a_camera_is_calibrated_without_a_hand_on_it(observer, start, tmp_path) 
         assert not any(infos[-1].k), "nobody has calibrated it yet"
         hand = {"speed": 1.5, "hold": 0.3, "patience": 1.0, "seed": 5}
         start("board_hand", parameters={"board": BOARD} | hand, namespace="/cell")
+        begun = time.monotonic()
         usage = psutil.Process(process.pid)
         observer.spin_until(lambda: states[-1].state == "done", "the end of collecting", process, timeout=150)
         spent = usage.cpu_times()
-        print(f"done after {spent.user + spent.system:.1f} s of CPU, {states[-1].views} views: {states[-1].message}")
+        cpu = spent.user + spent.system
+        print(f"{time.monotonic() - begun:.0f} s, {cpu:.1f} s of CPU, {states[-1].views} views: {states[-1].message}")
         assert states[-1].verdict == "good", states[-1].reasons
         observer.spin_until(lambda: states[-1].committed, "the commit", process)
         observer.spin_until(lambda: any(infos[-1].k), "the camera's new calibration", process)
@@ -52,8 +55,9 @@ def test_a_camera_is_calibrated_without_a_hand_on_it(observer, start, tmp_path) 
     assert (list(used.k), list(used.d)) == (stored.K.ravel().tolist(), stored.D.tolist())
     assert used.distortion_model == "plumb_bob"
     off = difference(truth, stored)
-    assert off.centre < 0.2, off
-    assert off.rms < 0.4
+    print(f"from the truth: centre {off.centre:.3f} px, rms {off.rms:.3f} px, corners {max(off.corners):.3f} px")
+    assert off.centre < 0.1, off
+    assert off.rms < 0.25
     assert np.isclose(stored.K[0, 0], truth.K[0, 0], rtol=0.003)
 
     # Another day, from the archive alone: the same numbers to the last digit.
