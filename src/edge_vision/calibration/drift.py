@@ -33,8 +33,8 @@ SURE = 3.0
 _CLEAR = 2.0  # sigmas that a shift may be off zero, or must stay below the limit, to be called valid
 _KNOWN = 0.4  # of the limit: where the shift's sigma is below it, it is judged
 _CELLS = (9, 7)
-_LEAST_CHECKED = 0.3  # share of the image in which the shift must be known, to be called valid
-_LEAST_BLAMED = 0.1  # to be blamed
+LEAST_CHECKED = 0.3  # share of the image in which the shift must be known, to be called valid
+_LEAST_BLAMED = 0.2  # to be blamed
 _REFERENCE_WIDTH = 1920  # limits in px grow with the width above that, as those of the verdict do
 _PRIOR_FOCAL, _PRIOR_ASPECT, _PRIOR_CENTRE = 0.02, 0.002, 0.01  # shares of the focal length and of the width
 _PRIOR_RADIAL, _PRIOR_TANGENTIAL = 0.005, 0.001  # shares of the radius, at the image's corner, of each term
@@ -231,7 +231,7 @@ class Shift:
                 return "doubtful"
         # At the limit itself: with sigma 0.3 of it at most, one drift in twelve of just that size is called valid.
         well = self.rms <= _CLEAR * self.sigma or self.rms + _CLEAR * self.sigma < self.limit
-        return "valid" if well and self.share >= _LEAST_CHECKED else "unknown"
+        return "valid" if well and self.share >= LEAST_CHECKED else "unknown"
 
     @property
     def figure(self) -> Figure:

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from itertools import pairwise
 
 import numpy as np
 from numpy.typing import NDArray
@@ -16,7 +17,16 @@ from numpy.typing import NDArray
 from edge_vision.calibration.boards import Board
 from edge_vision.calibration.camera_info_file import size_mismatch
 from edge_vision.calibration.difference import motion_jacobian
-from edge_vision.calibration.drift import Check, Figure, Limits, Shift, Stored, prior_root, shift_over_image
+from edge_vision.calibration.drift import (
+    LEAST_CHECKED,
+    Check,
+    Figure,
+    Limits,
+    Shift,
+    Stored,
+    prior_root,
+    shift_over_image,
+)
 from edge_vision.calibration.knowledge import locate
 from edge_vision.calibration.models import bow_shape, bowed, rotation_matrices
 from edge_vision.calibration.projection import Camera
@@ -27,6 +37,8 @@ Floats = NDArray[np.float64]
 _BOW = 0.0015  # one sigma of the board's deflection, of its length: 1 mm over 0.7 m was seen at mrcal's
 _NOMINAL_NOISE, _LEAST_NOISE = 0.2, 0.03  # px an axis
 _SAME_VIEW = 0.02  # of the image's width that corners must have moved, or the board still stands there
+_STILL = 0.3  # px that corners may have moved for the view to tell nothing new
+_FEWEST_VIEWS = 4  # to say how far the lens has shifted: fewer are too easily explained by it
 _WORSE_FIT = 1.5  # times the residuals of the best fit nearby
 _WORSE_NOISE = 2.5  # times the noise it was calibrated with
 _HUBER = 2.5  # sigmas
@@ -48,8 +60,8 @@ class BoardFit:
     """px, 2-D, with those nearby"""
     excess: float
     """By how many sigmas (of chi squared) the stored ones fit worse than noise lets expect"""
-    residuals: tuple[Floats, ...]
-    """(N_i, 2) px of each view, seen minus projected with the stored intrinsics"""
+    residuals: Floats
+    """(N, 2) px of all views, seen minus projected with the stored intrinsics"""
 
 
 class BoardCheck:
@@ -63,15 +75,21 @@ class BoardCheck:
         self.views: list[View] = []
         self.size: str | None = None
         """What is wrong with the newest image's size, None where it fits."""
+        self._judged: tuple[Limits, Check] | None = None
 
     def add(self, view: View) -> bool:
-        """Whether the view was kept: False where it has another size than the calibration, or no pose."""
+        """Whether the view can be used: False where it has another size than the calibration, or no pose.
+
+        One of a board that has not moved since tells nothing new, and takes the place of none."""
         self.size = size_mismatch(self.stored.info, *view.image_size)
         if self.size is not None or locate(self.stored.camera, self.board, view) is None:
             return False
+        moved = [_moved(each, view) for each in self.views]
         near = _SAME_VIEW * view.image_size[0]
-        self.views = [each for each in self.views if _moved(each, view) > near][-self.most + 1 :]
-        self.views.append(view)
+        if min(moved, default=np.inf) > _STILL:
+            self.views = [each for each, by in zip(self.views, moved, strict=True) if by > near][-self.most + 1 :]
+            self.views.append(view)
+            self._judged = None
         return True
 
     def check(self) -> Check:
@@ -80,7 +98,9 @@ class BoardCheck:
             return size_check(self.size, self.stored)
         if not self.views:
             return Check("unknown", "views", "the board was not seen", "show it to the camera, still and evenly lit")
-        return judge_board(self.stored, self.board, self.views, self.limits)
+        if self._judged is None or self._judged[0] is not self.limits:
+            self._judged = self.limits, judge_board(self.stored, self.board, self.views, self.limits)
+        return self._judged[1]
 
 
 def size_check(mismatch: str, stored: Stored) -> Check:
@@ -93,7 +113,8 @@ def judge_board(stored: Stored, board: Board, views: Sequence[View], limits: Lim
     """The verdict on a stored calibration by views (all of its image size) of a board."""
     camera = stored.camera
     limit = (limits or Limits()).scaled(camera.image_size[0]).lens
-    views = [view for view in views if locate(camera, board, view) is not None]
+    located = [(view, pose) for view in views if (pose := locate(camera, board, view)) is not None]
+    views, poses = [view for view, _ in located], [pose for _, pose in located]
     if not views:
         return Check(
             "doubtful",
@@ -103,10 +124,10 @@ def judge_board(stored: Stored, board: Board, views: Sequence[View], limits: Lim
             (),
             camera.image_size,
         )
-    fit = fit_board(camera, board, views, stored.noise)
+    fit = fit_board(camera, board, views, poses, stored.noise)
     pixels = np.concatenate([view.pixels for view in views])
     shift = shift_over_image(stored, fit.change, fit.root, pixels, limit)
-    residuals = np.concatenate(fit.residuals)
+    residuals = fit.residuals
     noise = stored.noise if np.isfinite(stored.noise) else float("nan")
     figures = (
         shift.figure,
@@ -129,7 +150,9 @@ def _judged(shift: Shift, fit: BoardFit, noise: float, views: int) -> tuple[str,
     shifted = f"the lens shift is {shift.figure.text} {where}"
     verdict = shift.verdict
     if verdict in ("drifted", "doubtful"):
-        return verdict, "lens", shifted, "calibrate again"
+        if views >= _FEWEST_VIEWS:
+            return verdict, "lens", shifted, "calibrate again"
+        verdict = "unknown"
     if np.isfinite(noise) and fit.noise > _WORSE_NOISE * max(noise, 0.1):
         return (
             "doubtful",
@@ -146,27 +169,30 @@ def _judged(shift: Shift, fit: BoardFit, noise: float, views: int) -> tuple[str,
                 f"the board fits the stored calibration by {fit.rms_stored:.2f} px RMS, one nearby by {fit.rms:.2f} px",
                 "show more views, tilted and in the image's corners, to see how far it is off; or calibrate again",
             )
-        known = f"{shift.share:.0%} of the image" if shift.known.any() else "no part of the image"
-        return (
-            "unknown",
-            "views",
-            f"{views} view{'s' if views > 1 else ''} tell the shift to half of {shift.limit:.2g} px in {known} only"
-            if shift.share < 1
-            else shifted,
-            "show the board nearer, tilted by 20 to 50 degrees, and in the image's corners",
-        )
+        more = "show the board nearer, tilted by 20 to 50 degrees, and in the image's corners"
+        if shift.share < LEAST_CHECKED:
+            told = f"{views} view{'s' if views > 1 else ''} tell the lens shift in {shift.share:.0%} of the image only"
+            return "unknown", "views", told, more
+        return "unknown", "views", f"{shifted}, too uncertain to say more", more
     return "valid", "", shifted, ""
 
 
 # --- the fit ----------------------------------------------------------------------------------------------------------
 
 
-def fit_board(camera: Camera, board: Board, views: Sequence[View], stored_noise: float = float("nan")) -> BoardFit:
-    """Poses with the stored intrinsics, then poses, intrinsics and bow, weighed against what lenses do."""
+def fit_board(
+    camera: Camera,
+    board: Board,
+    views: Sequence[View],
+    poses: Sequence[tuple[Floats, Floats]],
+    stored_noise: float = float("nan"),
+) -> BoardFit:
+    """Poses with the stored intrinsics, then poses, intrinsics and bow, weighed against what lenses do.
+
+    poses: of each view to begin with, (3, 3) and (3,), board to camera.
+    """
     work = _Work(camera, board, views)
-    poses = [locate(camera, board, view) for view in views]
-    R = np.stack([pose[0] for pose in poses if pose is not None])
-    t = np.stack([pose[1] for pose in poses if pose is not None])
+    R, t = np.stack([pose[0] for pose in poses]), np.stack([pose[1] for pose in poses])
     first = stored_noise if np.isfinite(stored_noise) else _NOMINAL_NOISE
     zero = np.zeros(work.unknowns)
     R, t, _, _ = work.solve(zero, R, t, first, held=True)
@@ -178,10 +204,7 @@ def fit_board(camera: Camera, board: Board, views: Sequence[View], stored_noise:
         noise = max(work.noise(left, H), _LEAST_NOISE)
     _, _, found, H = work.solve(found, R, t, noise, held=False)
     left = work.residuals(found, R, t)
-    squares = [
-        sum(float(np.sum(np.minimum(np.sum(r**2, axis=1), (4 * noise) ** 2))) for r in each)
-        for each in (at_stored, left)
-    ]
+    squares = [float(np.sum(np.minimum(np.sum(each**2, axis=1), (4 * noise) ** 2))) for each in (at_stored, left)]
     freedoms = len(camera.parameters)
     excess = ((squares[0] - squares[1]) / noise**2 - freedoms) / np.sqrt(2 * freedoms)
     whitened = np.linalg.inv(np.linalg.cholesky(H)).T  # H = L L': (L')^-1 is a root of its inverse
@@ -193,7 +216,7 @@ def fit_board(camera: Camera, board: Board, views: Sequence[View], stored_noise:
         _rms(at_stored),
         _rms(left),
         float(excess),
-        tuple(at_stored),
+        at_stored,
     )
 
 
@@ -204,7 +227,12 @@ class _Work:
         self.camera = camera
         self.board = board
         self.views = views
-        self.shapes = bow_shape(board.points).T
+        self.pixels = np.concatenate([view.pixels for view in views])
+        self.ids = np.concatenate([view.ids for view in views])
+        counts = [len(view) for view in views]
+        self.view_of = np.repeat(np.arange(len(views)), counts)
+        self.starts = np.concatenate([[0], np.cumsum(counts)])
+        self.shapes = bow_shape(board.points).T[self.ids]
         extent = float(np.ptp(board.points[:, :2], axis=0).max())
         count = len(camera.parameters)
         self.prior = np.zeros((count + 2, count + 2))
@@ -217,16 +245,19 @@ class _Work:
         camera = moved(self.camera, change[:-2])
         return camera, bowed(self.board.points, change[-2:])
 
-    def residuals(self, unknown: Floats, R: Floats, t: Floats) -> list[Floats]:
-        camera, points = self.at(unknown)
-        return [v.pixels - camera.project(points[v.ids] @ R[i].T + t[i]) for i, v in enumerate(self.views)]
+    def seen(self, points: Floats, R: Floats, t: Floats) -> Floats:
+        """(N, 3) in the camera's frame"""
+        return np.einsum("nij,nj->ni", R[self.view_of], points[self.ids]) + t[self.view_of]
 
-    def cost(self, residuals: list[Floats], unknown: Floats, noise: float) -> float:
+    def residuals(self, unknown: Floats, R: Floats, t: Floats) -> Floats:
+        """(N, 2) px, seen minus projected"""
+        camera, points = self.at(unknown)
+        return self.pixels - camera.project(self.seen(points, R, t))
+
+    def cost(self, residuals: Floats, unknown: Floats, noise: float) -> float:
         """Huber's, of the 2-D distance in sigmas, and the prior's."""
-        total = float(unknown @ unknown)
-        for each in residuals:
-            d = np.sqrt(np.sum(each**2, axis=1)) / noise
-            total += float(np.sum(np.where(d <= _HUBER, d**2, 2 * _HUBER * d - _HUBER**2)))
+        d = np.sqrt(np.sum(residuals**2, axis=1)) / noise
+        total = float(unknown @ unknown + np.sum(np.where(d <= _HUBER, d**2, 2 * _HUBER * d - _HUBER**2)))
         return total if np.isfinite(total) else np.inf
 
     def solve(
@@ -265,37 +296,37 @@ class _Work:
         """Reduced information and gradient of the unknowns; per view pose block, cross block, gradient, centre."""
         camera, points = self.at(unknown)
         H, gradient, blocks = np.eye(self.unknowns), -unknown, []
-        for i, view in enumerate(self.views):
-            turned = points[view.ids] @ R[i].T
-            seen = turned + t[i]
-            pixels, J, by_point = camera.project_with_jacobians(seen)
-            by_bow = (by_point @ R[i][:, 2])[:, :, None] * self.shapes[view.ids][:, None, :]
-            J = np.concatenate([J, by_bow], axis=2) @ self.prior
-            centre = seen.mean(axis=0)
-            M = motion_jacobian(seen - centre, by_point)
-            r = view.pixels - pixels
-            d = np.sqrt(np.sum(r**2, axis=1)) / noise
-            weight = np.sqrt(np.minimum(1.0, _HUBER / np.maximum(d, 1e-9)))[:, None] / noise
-            good = np.isfinite(d)
-            J, M, r = (
-                (a[good] * w).reshape(-1, *a.shape[2:])
-                for a, w in ((J, weight[good][..., None]), (M, weight[good][..., None]), (r, weight[good]))
-            )
-            B, E, g = M.T @ M + 1e-12 * np.eye(6), J.T @ M, M.T @ r
+        seen = self.seen(points, R, t)
+        centres = np.add.reduceat(seen, self.starts[:-1]) / np.diff(self.starts)[:, None]
+        pixels, J, by_point = camera.project_with_jacobians(seen)
+        normals = R[self.view_of][:, :, 2]
+        by_bow = np.einsum("nij,nj->ni", by_point, normals)[:, :, None] * self.shapes[:, None, :]
+        J = np.concatenate([J, by_bow], axis=2) @ self.prior
+        M = motion_jacobian(seen - centres[self.view_of], by_point)
+        r = self.pixels - pixels
+        d = np.sqrt(np.sum(r**2, axis=1)) / noise
+        good = np.isfinite(d)
+        weights = np.where(good, np.sqrt(np.minimum(1.0, _HUBER / np.maximum(d, 1e-9))), 0.0)[:, None] / noise
+        every = np.concatenate([J, M, r[:, :, None]], axis=2) * weights[:, None]
+        every[~good] = 0.0
+        count = self.unknowns
+        for i, (start, end) in enumerate(pairwise(self.starts)):
+            rows = every[start:end].reshape(-1, every.shape[2])
+            N = rows.T @ rows
+            B, E, g = N[count:-1, count:-1] + 1e-12 * np.eye(6), N[:count, count:-1], N[count:-1, -1]
             reduced = np.linalg.solve(B, np.column_stack([E.T, g]))
-            H = H + J.T @ J - E @ reduced[:, :-1]
-            gradient = gradient + J.T @ r - E @ reduced[:, -1]
-            blocks.append((B, E, g, centre))
+            H = H + N[:count, :count] - E @ reduced[:, :-1]
+            gradient = gradient + N[:count, -1] - E @ reduced[:, -1]
+            blocks.append((B, E, g, centres[i]))
         return (H + H.T) / 2, gradient, blocks
 
-    def noise(self, residuals: list[Floats], H: Floats) -> float:
-        """px an axis, robust: Huber-clipped squares over what freedom is left."""
-        flat = np.concatenate(residuals)
-        d = np.sqrt(np.sum(flat**2, axis=1))
+    def noise(self, residuals: Floats, H: Floats) -> float:
+        """px an axis, robust: clipped squares over what freedom is left."""
+        d = np.sqrt(np.sum(residuals**2, axis=1))
         usual = 1.2011 * float(np.median(d)) / np.sqrt(2)  # median of a Rayleigh is 1.1774 sigma
         clipped = np.minimum(d, 4 * max(usual, 1e-9))
         effective = self.unknowns - float(np.trace(np.linalg.inv(H)))
-        return float(np.sqrt(np.sum(clipped**2) / max(2 * len(d) - 6 * len(residuals) - effective, 1)))
+        return float(np.sqrt(np.sum(clipped**2) / max(2 * len(d) - 6 * len(self.views) - effective, 1)))
 
 
 def moved(camera: Camera, change: Floats) -> Camera:
@@ -334,8 +365,10 @@ def pattern(pixels: Floats, residuals: Floats, image_size: tuple[int, int]) -> f
 def straightness(camera: Camera, board: Board, views: Sequence[View]) -> float:
     """px RMS of rows' inner corners from the line through their ends in the rectified image, as `assessment` has it."""
     total, count = 0.0, 0
-    for view in views:
-        rays = camera.unproject(view.pixels)
+    every = camera.unproject(np.concatenate([view.pixels for view in views]))
+    starts = np.cumsum([0, *(len(view) for view in views)])
+    for view, start in zip(views, starts[:-1], strict=True):
+        rays = every[start : start + len(view)]
         with np.errstate(invalid="ignore", divide="ignore"):
             flat = rays[:, :2] / np.where(rays[:, 2:] > np.cos(np.radians(70)), rays[:, 2:], np.nan)
         flat = flat * camera.parameters[:2]
@@ -351,8 +384,8 @@ def straightness(camera: Camera, board: Board, views: Sequence[View]) -> float:
     return float(np.sqrt(total / count)) if count else float("nan")
 
 
-def _rms(residuals: Sequence[Floats]) -> float:
-    return float(np.sqrt(np.mean(np.sum(np.concatenate(residuals) ** 2, axis=1))))
+def _rms(residuals: Floats) -> float:
+    return float(np.sqrt(np.mean(np.sum(residuals**2, axis=1))))
 
 
 def _moved(a: View, b: View) -> float:

@@ -45,7 +45,7 @@ _LEAST_NOISE, _LEAST_BAND = 0.02, 0.25  # px an axis
 _CONTRADICTION = 0.1  # of the features found
 _LOOSE = 0.006  # of the image's width: what a lens may add to a rotation before it is fitted
 _SURROUNDINGS = 21  # px
-_TRIES = 200
+_TRIES = 120
 _RAYLEIGH = 1.1774  # median of a 2-D distance whose coordinates have sigma 1
 
 
@@ -213,7 +213,7 @@ def _agreed(camera: Camera, points: Floats, rays: Floats, found: Floats, noise: 
     for _ in range(16):
         if agree.sum() < 4:
             break
-        turn, unknown, H, residuals, sigma = _fit(camera, rays, found, agree, turn, unknown, root, noise, widest / 2)
+        turn, unknown, H, residuals, sigma = _fit(camera, rays, found, agree, turn, unknown, root, noise, widest / 2, 2)
         d = np.hypot(*residuals.T)
         usual = float(np.median(d[agree])) / _RAYLEIGH
         narrower = max(widest / 1.7, _WITHIN * max(usual, noise), _LEAST_BAND)
@@ -225,7 +225,7 @@ def _agreed(camera: Camera, points: Floats, rays: Floats, found: Floats, noise: 
         if done:
             break
     if agree.sum() >= 4:
-        turn, unknown, H, residuals, sigma = _fit(camera, rays, found, agree, turn, unknown, root, noise, np.inf)
+        turn, unknown, H, residuals, sigma = _fit(camera, rays, found, agree, turn, unknown, root, noise, np.inf, 8)
     else:
         residuals = np.full_like(found, np.nan)
     whitened = np.linalg.inv(np.linalg.cholesky(H)).T
@@ -256,6 +256,7 @@ def _fit(
     root: Floats | None,
     floor: float,
     scale: float,
+    steps: int,
 ) -> tuple[Floats, Floats, Floats, Floats, float]:
     """Gauss-Newton of the rotation and, with a root of the prior, the whitened intrinsics, to the features that agree.
 
@@ -267,7 +268,7 @@ def _fit(
     sigma, H = floor, np.eye(count)
     prior = np.zeros(count)
     prior[3:] = 1.0
-    for _ in range(8):
+    for _ in range(steps):
         R = rotation_matrices(turn)[0]
         seen = rays[agree] @ R.T
         pixels, J, by_point = _changed(camera, unknown, root).project_with_jacobians(seen)
@@ -307,23 +308,19 @@ def _rotation_by_trial(camera: Camera, rays: Floats, found: Floats, band: float)
     """The rotation, of two features each of some hundred pairs, that brings most features within ``band`` px."""
     now = camera.unproject(found)
     usable = np.flatnonzero(np.isfinite(now).all(axis=1))
-    best, most = np.zeros(3), int((_distances(camera, rays, found, np.zeros(3)) < band).sum())
     if len(usable) < 2:
-        return best
+        return np.zeros(3)
     rng = np.random.default_rng(0)
-    for _ in range(_TRIES):
-        pair = rng.choice(usable, 2, replace=False)
-        if rays[pair[0]] @ rays[pair[1]] > 0.9998:  # a degree apart: no direction of turning is known from them
-            continue
-        U, _, Vt = np.linalg.svd(now[pair].T @ rays[pair])
-        R = U @ np.diag([1, 1, np.sign(np.linalg.det(U @ Vt))]) @ Vt
-        turn = rotation_vectors(R)[0]
-        count = int((_distances(camera, rays, found, turn) < band).sum())
-        if count > most:
-            best, most = turn, count
-            if most > 0.7 * len(rays):
-                break
-    return best
+    pairs = usable[rng.integers(0, len(usable), (_TRIES, 2))]
+    pairs = pairs[np.einsum("ij,ij->i", rays[pairs[:, 0]], rays[pairs[:, 1]]) < 0.9998]  # more than a degree apart
+    U, _, Vt = np.linalg.svd(np.swapaxes(now[pairs], 1, 2) @ rays[pairs])
+    mirror = np.linalg.det(U) * np.linalg.det(Vt)
+    U[:, :, 2] *= np.sign(mirror)[:, None]
+    tried = np.concatenate([np.eye(3)[None], U @ Vt])
+    seen = camera.project((rays @ np.swapaxes(tried, 1, 2)).reshape(-1, 3)).reshape(len(tried), -1, 2)
+    with np.errstate(invalid="ignore"):
+        near = (np.sum((seen - found) ** 2, axis=2) < band**2).sum(axis=1)
+    return rotation_vectors(tried[int(np.argmax(near))])[0]
 
 
 def _crowd(pixels: Floats) -> float:
