@@ -48,6 +48,7 @@ class Calibrating:
         self._lock = threading.Lock()
         self._status = START
         self.commands: list[tuple[str, str]] = []
+        self.ended: list[str] = []
         self.statuses = 0
         self.previews = 0
         self.picture_size = (640, 360)
@@ -80,6 +81,7 @@ class Calibrating:
         self.commands.append((name, argument))
         if name == "calibrate":
             self.gate.wait(10)
+            self.ended.append(name)
             return Outcome(True, "Calibrated from 9 views")
         if name == "save":
             return Outcome(False, f"{argument}: read-only file system. Choose another folder")

@@ -365,6 +365,15 @@ def test_a_command_goes_on_when_its_client_leaves(server: Server, control: Any, 
     tools.wait_until(lambda: post(server, "calibrate")[0] == 200, "the first has ended")
 
 
+def test_stopping_does_not_wait_for_a_command(server: Server, control: Any, tools: Any) -> None:
+    control.gate.clear()
+    with asked_without_answer(server, "calibrate"):
+        tools.wait_until(lambda: control.commands, "calibrate has begun")
+        server.stop()  # the command waits for the gate, which only then is opened
+    assert not control.ended
+    assert server.url == ""
+
+
 def test_a_client_that_is_cut_off_is_forgotten(server: Server, control: Any, tools: Any) -> None:
     connection = socket.create_connection(("127.0.0.1", urlsplit(server.url).port))
     connection.sendall(b"GET /preview.mjpg HTTP/1.1\r\nHost: localhost\r\n\r\n")
