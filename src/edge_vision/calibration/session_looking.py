@@ -25,7 +25,7 @@ _WORDS = {
 }
 """What a person is told for the code of a rejection; others are told as they are."""
 
-_DOUBTED = (20, 60, 120)
+_DOUBTED = (8, 40, 120)
 """Frames without a board after which a slow search looks why, then each last number of frames."""
 _SOON = 300_000_000
 """ns between two frames that tell the board's speed; from those farther apart it could have been anywhere"""
