@@ -33,21 +33,24 @@ def marker_cells(dictionary: str, marker: int, border: int) -> NDArray[np.bool_]
 
 
 def find_markers(
-    gray: NDArray[np.uint8], dictionary: str, border: int, first: int = 0, count: int | None = None
-) -> tuple[NDArray[np.int64], NDArray[np.float64], bool]:
-    """A dictionary's markers first, first + 1, ... in an image, which are called 0, 1, ...
+    gray: NDArray[np.uint8],
+    dictionary: str,
+    border: int,
+    first: int = 0,
+    count: int | None = None,
+    windows: tuple[int, ...] = (3, 13, 23),
+) -> tuple[NDArray[np.int64], NDArray[np.float64]]:
+    """A dictionary's markers first, first + 1, ... in an image, black on white, which are called 0, 1, ...
 
+    ``windows``: px, odd, evenly spaced: the sides of the squares over which brightness is averaged to tell black from
+    white. Small ones are for small and for touching markers, large ones for blurred markers; each costs as much time.
     Returns (N,) numbers, (N, 4, 2) corners px (unrefined), clockwise from the top left of the marker as OpenCV draws
-    it, and whether they are inverted: white on black is looked for only where there are none black on white.
-    Raises BoardError where OpenCV has no aruco module.
+    it. Raises BoardError where OpenCV has no aruco module.
     """
-    detector = _detector(dictionary, border, first, count)
-    for inverted in (False, True):
-        corners, ids = detector(255 - gray if inverted else gray)
-        if ids is not None and len(ids):
-            found = np.asarray(corners, np.float64).reshape(-1, 4, 2)
-            return np.asarray(ids, np.int64).ravel(), found, inverted
-    return np.zeros(0, np.int64), np.zeros((0, 4, 2)), False
+    corners, ids = _detector(dictionary, border, first, count, windows)(gray)
+    if ids is None or not len(ids):
+        return np.zeros(0, np.int64), np.zeros((0, 4, 2))
+    return np.asarray(ids, np.int64).ravel(), np.asarray(corners, np.float64).reshape(-1, 4, 2)
 
 
 def _aruco() -> Any:
@@ -68,7 +71,7 @@ def _dictionary(name: str) -> Any:
 
 
 @lru_cache(maxsize=64)
-def _detector(dictionary: str, border: int, first: int, count: int | None) -> Any:
+def _detector(dictionary: str, border: int, first: int, count: int | None, windows: tuple[int, ...]) -> Any:
     """image -> (corners, ids or None)"""
     aruco, table = _aruco(), _dictionary(dictionary)
     # Each candidate is compared with every marker of the dictionary, in four turns: the 36 of 587 that a board has
@@ -77,6 +80,8 @@ def _detector(dictionary: str, border: int, first: int, count: int | None) -> An
     modern = hasattr(aruco, "ArucoDetector")
     options = aruco.DetectorParameters() if modern else aruco.DetectorParameters_create()
     options.markerBorderBits = border
+    options.adaptiveThreshWinSizeMin, options.adaptiveThreshWinSizeMax = windows[0], windows[-1]
+    options.adaptiveThreshWinSizeStep = windows[1] - windows[0] if len(windows) > 1 else 10
     if modern:
         detector = aruco.ArucoDetector(table, options)
         return lambda image: detector.detectMarkers(image)[:2]

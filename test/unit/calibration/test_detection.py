@@ -151,12 +151,12 @@ def test_a_chessboard_that_touches_the_border_is_kept_without_the_corners_that_c
 
 def test_near_the_border_windows_end_within_the_image():
     image, truth = render(CHESS, roll=0, noise=0)
-    left = round(truth[:, 0].min()) - 5
+    left = round(truth[:, 0].min()) - 8
     kept, refined = refine_corners(np.ascontiguousarray(image[:, left:]), truth - [left, 0] + 0.4, 11)
     assert kept.all()
     assert np.abs(refined - (truth - [left, 0])).max() < 0.15
     kept, _ = refine_corners(np.ascontiguousarray(image[:, left + 4 :]), truth - [left + 4, 0], 11)
-    assert (~kept).sum() == (truth[:, 0] - left - 4 < 3).sum() > 0
+    assert (~kept).sum() == (truth[:, 0] - left - 4 < 6).sum() > 0  # less than 5 of the 11 px of its window
 
 
 def test_figures_of_a_view():
