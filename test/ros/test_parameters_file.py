@@ -113,4 +113,4 @@ def test_one_node_as_text_and_an_unknown_one():
         timeout=60,
     )
     assert wrong.returncode == 2
-    assert "unknown node printer; there are camera, quality" in wrong.stderr
+    assert "unknown node printer; there are camera, calibration" in wrong.stderr

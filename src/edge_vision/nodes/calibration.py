@@ -50,6 +50,11 @@ class CalibrationParameters(NodeParameters):
         SessionOptions.least_gain, "Share by which a view must lower the uncertainty to be kept.", range=(0.0, 1.0)
     )
     most_views: int = parameter(SessionOptions.most_views, "Views that are kept at most.", range=(3, 1000))
+    max_speed: float = parameter(
+        SessionOptions.max_speed,
+        "Pixels per second (of an image 1280 wide) that the board may move: rolling shutters shear it.",
+        range=(0.1, 1e6),
+    )
     archive: str = parameter(
         "${ROS_HOME}/calibration", "Folder for images and corners of the views kept; empty: nothing is kept."
     )
@@ -94,6 +99,7 @@ class CalibrationNode(VisionNode[CalibrationParameters]):
             least_gain=p.least_gain,
             most_views=p.most_views,
             stop_at=p.stop_at,
+            max_speed=p.max_speed,
             archive=_given(filled_in(p.archive, self._camera_name)),
             camera_name=self._camera_name,
         )
