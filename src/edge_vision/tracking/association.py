@@ -18,6 +18,8 @@ SWEPT = 6000  # pairs from which on a sweep that finds the near ones is faster t
 FEW = 24  # candidates that Python counts faster than NumPy
 
 _TINY = np.finfo(np.float32).tiny
+_ZERO = np.zeros((), np.float32)
+_FAR_SIGN = np.array([[1], [1], [-1], [-1]], np.float32)
 _NONE: Pairs = (np.zeros(0, np.intp), np.zeros(0, np.intp))
 
 
@@ -39,9 +41,7 @@ def iou_matrix(first: NDArray, second: NDArray, margin: NDArray | None = None) -
 
 def far_negated(boxes: NDArray) -> NDArray[np.float32]:
     """(N, 4) xyxy -> (4, N) float32 x1, y1, -x2, -y2: so one maximum gives both corners of an intersection."""
-    turned = np.array(boxes.T, dtype=np.float32, order="C")
-    np.negative(turned[2:], out=turned[2:])
-    return turned
+    return np.multiply(boxes.T, _FAR_SIGN, dtype=np.float32, order="C")
 
 
 def overlap(a: NDArray, b: NDArray, area_a: NDArray, area_b: NDArray, grow: NDArray | float = 0.0) -> NDArray:
@@ -54,7 +54,7 @@ def overlap(a: NDArray, b: NDArray, area_a: NDArray, area_b: NDArray, grow: NDAr
     negative = np.add(shared[:2], shared[2:], out=shared[:2])  # minus the sides of the intersection
     if not isinstance(grow, float):
         negative -= grow
-    np.minimum(negative, 0.0, out=negative)
+    np.minimum(negative, _ZERO, out=negative)
     intersection = np.multiply(negative[0], negative[1], out=negative[0])
     union = area_a + area_b
     union -= intersection
@@ -76,16 +76,21 @@ def overlapping(a: NDArray, b: NDArray, area_a: NDArray, area_b: NDArray) -> Can
             found = overlap(a.take(rows, 1), b.take(columns, 1), area_a.take(rows), area_b.take(columns))
             kept = found.nonzero()[0]
             return rows.take(kept), columns.take(kept), found.take(kept)
+    if count * other <= 2 * BLOCK:
+        return listed(overlap_matrix(a, b, area_a, area_b))
     a, area_a = a[:, :, None], area_a[:, None]
     b = b[:, None]
-    if count * other <= 2 * BLOCK:
-        return listed(overlap(a, b, area_a, area_b))
     found = np.empty((count, other), np.float32)
     step = max(1, BLOCK // other)
     for k in range(0, count, step):  # in blocks that stay in the cache
         part = slice(k, k + step)
         found[part] = overlap(a[:, part], b, area_a[part], area_b)
     return listed(found)
+
+
+def overlap_matrix(a: NDArray, b: NDArray, area_a: NDArray, area_b: NDArray) -> NDArray[np.float32]:
+    """(M, N) IoU of all pairs, of what `overlapping` takes."""
+    return overlap(a[:, :, None], b[:, None], area_a[:, None], area_b)
 
 
 def touching(first: NDArray, second: NDArray) -> Candidates:

@@ -14,22 +14,24 @@ from numpy.typing import NDArray
 from edge_vision.tracking import motion
 from edge_vision.tracking.appearance import View
 from edge_vision.tracking.association import (
+    SMALL,
     Candidates,
+    Pairs,
     choose,
     far_negated,
     iou_matrix,
     listed,
+    overlap_matrix,
     overlapping,
     touching,
 )
+from edge_vision.tracking.few import FEW, SHAPE_DEVIATIONS, SURE, UNSURE, undisputed, within_reach
 from edge_vision.tracking.parameters import TrackerParameters
 from edge_vision.tracking.record import CONFIRMED, LOST, TENTATIVE
 
 # To x1, y1, -x2, -y2 from centre x, centre y, width, height.
 _FAR_NEGATED = np.array([[1.0, 0, -0.5, 0], [0, 1, 0, -0.5], [-1, 0, -0.5, 0], [0, -1, 0, -0.5]])
 
-SHAPE_DEVIATIONS = 2.0  # standard deviations from which a difference of heights counts in full
-SURE, UNSURE = 0.1, 0.3  # standard deviations of a predicted place (in sizes) between which low_gate gives way
 YOUNG_HITS = 2  # until then a track's velocity is a guess
 
 
@@ -42,7 +44,7 @@ def match(
     class_ids: NDArray,
     high_score: float,
     view: View | None = None,
-) -> tuple[NDArray[np.intp], NDArray[np.intp]]:
+) -> Pairs:
     """Rows of tracks (K,), ascending, and the columns (K,) of the detections that continue them.
 
     record and state: of M tracks, predicted to the time of the detections; boxes (N, 4), scores and class_ids (N,);
@@ -51,17 +53,8 @@ def match(
     shape = len(record), len(boxes)
     if not shape[1]:
         return np.zeros(0, np.intp), np.zeros(0, np.intp)
-    candidates = _by_class(parameters, _overlap(state, boxes), record["class_id"], class_ids)
-    if parameters.shape:
-        _by_shape(parameters, state, boxes, candidates)
-    if view is not None:
-        candidates = view.fuse(candidates)
     strong = scores >= high_score
-    if not parameters.cascade:
-        weighted = _at_once(parameters, record, state, candidates, boxes, scores, strong)
-        rows, columns = choose(weighted, parameters.match_gate, shape)
-    else:
-        rows, columns = _cascade(parameters, record, candidates, boxes, scores, strong)
+    rows, columns = _first_look(parameters, record, state, boxes, scores, strong, class_ids, view)
     if len(rows) in shape or not (parameters.grow or parameters.observed_gate < 1.0):
         return rows, columns
     free = strong.copy()
@@ -76,6 +69,38 @@ def match(
         _recover(parameters, record, boxes, free, class_ids, chosen)
     rows = (chosen >= 0).nonzero()[0]
     return rows, chosen.take(rows)
+
+
+def _first_look(
+    parameters: TrackerParameters,
+    record: NDArray[np.void],
+    state: motion.State,
+    boxes: NDArray,
+    scores: NDArray,
+    strong: NDArray[np.bool_],
+    class_ids: NDArray,
+    view: View | None,
+) -> Pairs:
+    """The pairs of tracks and detections whose boxes overlap."""
+    shape = len(record), len(boxes)
+    areas = _areas(state, boxes)
+    if shape[0] * shape[1] <= SMALL:
+        overlaps = overlap_matrix(*areas)
+        if not (parameters.cascade or parameters.direction or view is not None):
+            pairs = undisputed(parameters, record, state, overlaps, boxes, scores, strong, class_ids)
+            if pairs is not None:
+                return pairs
+        candidates = listed(overlaps)
+    else:
+        candidates = overlapping(*areas)
+    _by_class(parameters, candidates, record["class_id"], class_ids)
+    if parameters.shape:
+        _by_shape(parameters, state, boxes, candidates)
+    if view is not None:
+        candidates = view.fuse(candidates)
+    if parameters.cascade:
+        return _cascade(parameters, record, candidates, boxes, scores, strong)
+    return choose(_at_once(parameters, record, state, candidates, boxes, scores, strong), parameters.match_gate, shape)
 
 
 def once(boxes: NDArray, scores: NDArray, class_ids: NDArray, most: float) -> NDArray[np.bool_]:
@@ -95,22 +120,22 @@ def once(boxes: NDArray, scores: NDArray, class_ids: NDArray, most: float) -> ND
     return taken
 
 
-def _overlap(state: motion.State, boxes: NDArray) -> Candidates:
-    """Predicted and detected boxes that overlap."""
+def _areas(state: motion.State, boxes: NDArray) -> tuple[NDArray, NDArray, NDArray, NDArray]:
+    """Predicted and detected boxes as `overlapping` takes them."""
     predicted = _FAR_NEGATED.dot(state.T[motion.POSITION]).astype(np.float32)
     detected = far_negated(boxes)
     sides = detected[:2] + detected[2:]
-    return overlapping(predicted, detected, motion.size_squared(state).astype(np.float32), sides[0] * sides[1])
+    return predicted, detected, motion.size_squared(state).astype(np.float32), sides[0] * sides[1]
 
 
-def _by_class(parameters: TrackerParameters, candidates: Candidates, tracks: NDArray, class_ids: NDArray) -> Candidates:
+def _by_class(parameters: TrackerParameters, candidates: Candidates, tracks: NDArray, class_ids: NDArray) -> None:
+    """Lowers, in place, the worth of pairs of different classes."""
     if parameters.class_agnostic and not parameters.class_change:
-        return candidates
+        return
     rows, columns, worth = candidates
     other = tracks[rows] != class_ids.take(columns)
     if np.count_nonzero(other):
         worth[other] *= 1.0 - parameters.class_change if parameters.class_agnostic else 0.0
-    return candidates
 
 
 def _by_shape(parameters: TrackerParameters, state: motion.State, boxes: NDArray, candidates: Candidates) -> None:
@@ -209,7 +234,7 @@ def _cascade(
     boxes: NDArray,
     scores: NDArray,
     strong: NDArray,
-) -> tuple[NDArray[np.intp], NDArray[np.intp]]:
+) -> Pairs:
     """ByteTrack's three stages."""
     life = record["state"]
     tentative = life == TENTATIVE
@@ -254,11 +279,12 @@ def _look_again(
     if not len(rows):
         return
     columns = free.nonzero()[0]
-    young = motion.take(state, rows)
+    young, found = motion.take(state, rows), boxes.take(columns, 0)
     margin = parameters.grow * np.sqrt(young[:, motion.VAR_POSITION] * motion.size_squared(young))
-    near = iou_matrix(
-        motion.to_corners(young[:, motion.POSITION]), boxes.take(columns, 0), np.stack([margin, margin], axis=1)
-    )
+    predicted = motion.to_corners(young[:, motion.POSITION])
+    if len(rows) * len(columns) <= FEW and not within_reach(predicted, found, margin):
+        return
+    near = iou_matrix(predicted, found, np.stack([margin, margin], axis=1))
     _pair(parameters, record, class_ids, rows, columns, listed(near), parameters.grow_gate, chosen)
     free[chosen[chosen >= 0]] = False
 
@@ -289,6 +315,6 @@ def _pair(
     chosen: NDArray,
 ) -> None:
     """Assign these columns to these rows, from candidates that count from the first of each; writes ``chosen``."""
-    near = _by_class(parameters, near, record["class_id"].take(rows), class_ids.take(columns))
+    _by_class(parameters, near, record["class_id"].take(rows), class_ids.take(columns))
     r, c = choose(near, gate, (len(rows), len(columns)))
     chosen[rows[r]] = columns[c]

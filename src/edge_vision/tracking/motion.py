@@ -49,7 +49,7 @@ _POSITION_BY_VELOCITY = slice(
 )  # of the flat matrix: (4, 0), (5, 1), (6, 2), (7, 3)
 _VELOCITY_BY_VELOCITY = slice(4 * (COLUMNS + 1), 8 * (COLUMNS + 1), COLUMNS + 1)
 _TO_CENTRE = np.array([[0.5, 0, 0.5, 0], [0, 0.5, 0, 0.5], [-1, 0, 1, 0], [0, -1, 0, 1]])
-_TO_CORNERS = np.array([[1.0, 0, 1, 0], [0, 1, 0, 1], [-0.5, 0, 0.5, 0], [0, -0.5, 0, 0.5]])
+_TO_CORNERS = np.array([[1.0, 0, -0.5, 0], [0, 1, 0, -0.5], [1, 0, 0.5, 0], [0, 1, 0, 0.5]])
 
 
 @dataclass(frozen=True, slots=True)
@@ -84,8 +84,8 @@ def to_centre(boxes: NDArray) -> NDArray[np.float64]:
 
 
 def to_corners(centred: NDArray) -> NDArray[np.float64]:
-    """(N, 4) centre x, centre y, width, height -> (N, 4) float64 xyxy."""
-    return centred @ _TO_CORNERS
+    """(N, 4) centre x, centre y, width, height -> (N, 4) float64 xyxy, stored by columns."""
+    return _TO_CORNERS.dot(centred.T).T
 
 
 def size_squared(state: State) -> NDArray[np.float64]:

@@ -59,13 +59,13 @@ def vote(
     """Majority vote over a stream, weighted by score: the class changes when the others outweigh it.
 
     Boyer and Moore's majority vote algorithm (1981): constant memory, whatever the number of classes.
-    most: what a class can save up against another.
+    most: what a class can save up against another; more in the record counts as that.
     """
     old = record["class_id"][rows]
     same = old == class_ids
     if np.count_nonzero(same) == len(same):
-        record["vote"][rows] = np.minimum(record["vote"][rows] + scores, most)
+        record["vote"][rows] += scores
         return
-    votes = record["vote"][rows] + np.where(same, scores, -scores)
+    votes = np.minimum(record["vote"][rows], most) + np.where(same, scores, -scores)
     record["class_id"][rows] = np.where(votes < 0, class_ids, old)
     record["vote"][rows] = np.minimum(np.abs(votes), most)

@@ -235,7 +235,8 @@ class Tracker:
             if every:
                 return None
         # A box that keeps growing or shrinking unseen would swallow the image or vanish.
-        self._motion.T[motion.SIZE_VELOCITY, missed] = 0.0
+        for side in self._motion.T[motion.SIZE_VELOCITY]:  # in one dimension, NumPy takes a third of the time
+            side[missed] = 0.0
         if parameters.duplicate_iou < 1.0:
             doubled = self._duplicates()
             dead = doubled if dead is None else dead | doubled
