@@ -36,7 +36,6 @@ STEPS: dict[str, tuple[tuple[str, ...], ...]] = {
 SIGNIFICANT = 2.0  # sigmas that a term must be away from zero
 UNCERTAINTY = 1.2  # times, by which a term may raise the uncertainty of the image's corners
 NEEDED = 0.9  # times the hold-out error: a term that lowers it below this is needed whatever it costs in uncertainty
-CERTAIN = 5.0  # sigmas: without a term so far from zero the corners would be certain of something wrong
 MOST_VIEWS = 40  # that are asked for the choice
 CERTAIN = 5.0  # sigmas: without a term so far from zero the corners would be certain of something wrong
 BETTER = 0.98  # times the hold-out error of a leaner one, that a richer model must get below
@@ -44,7 +43,8 @@ BETTER = 0.98  # times the hold-out error of a leaner one, that a richer model m
 
 @dataclass(frozen=True, eq=False)
 class Candidate:
-    """A model that was tried. ``hold_out`` is px an axis, on views that were not fitted; ``verdict`` in words."""
+    """A model that was tried. ``hold_out`` is px an axis, on views that were not fitted, NaN where the fit alone told
+    against it; ``verdict`` in words."""
 
     model: str
     terms: tuple[str, ...]
@@ -100,8 +100,10 @@ def choose(
     best = min(held_out for _, held_out in whole)
     chosen, error = next(final for final in whole if final[1] <= best / BETTER)
     if bow is None:
-        bent, bent_error = _try(chosen, _terms(chosen), asked, points, True, folds)
-        keep = _significance(bent, BOW) > SIGNIFICANT and bent_error < BETTER * error
+        bent, bent_error = _fit(chosen, _terms(chosen), asked, points, True), float("nan")
+        if keep := _significance(bent, BOW) > SIGNIFICANT:
+            bent_error = hold_out_error(bent, asked, points, folds=folds)
+            keep = bent_error < BETTER * error
         tried.append(_candidate(bent, bent_error, "kept" if keep else "the board is flat as far as can be told"))
         if keep:  # and its terms anew: those of before had to make up for the bow
             chosen, error = _grow(chosen.model, asked, points, True, folds, None, tried)
@@ -199,29 +201,33 @@ def _grow(
     error = hold_out_error(current, views, points, folds=folds)
     tried.append(_candidate(current, error, "where the search starts"))
     for step in steps:
-        richer, richer_error = _try(current, (*terms, *step), views, points, bow, folds)
-        verdict = _reason_against(current, error, richer, richer_error, step)
+        richer = _fit(current, (*terms, *step), views, points, bow)
+        if (significance := _significance(richer, step)) < SIGNIFICANT:  # no need to ask views that were not fitted
+            verdict = f"{', '.join(step)} only {significance:.1f} sigma from zero"
+            tried.append(_candidate(richer, float("nan"), verdict))
+            continue
+        richer_error = hold_out_error(richer, views, points, folds=folds)
+        verdict = _reason_against(current, error, richer, richer_error, significance, step)
         tried.append(_candidate(richer, richer_error, verdict or "kept"))
         if not verdict:
             terms, current, error = (*terms, *step), richer, richer_error
     return current, error
 
 
-def _try(
-    current: Calibration, terms: tuple[str, ...], views: Sequence[View], points: Floats, bow: bool, folds: int
-) -> tuple[Calibration, float]:
+def _fit(current: Calibration, terms: tuple[str, ...], views: Sequence[View], points: Floats, bow: bool) -> Calibration:
     kept = _kept_views(current, views)
     found = solve(kept, points, model=current.model, terms=terms, bow=bow, start=current, rejection=None)
-    found = replace(found, outliers=current.outliers, removed=current.removed)
-    return found, hold_out_error(found, kept, points, folds=folds)
+    return replace(found, outliers=current.outliers, removed=current.removed)
 
 
 def _reason_against(
-    current: Calibration, error: float, richer: Calibration, richer_error: float, step: tuple[str, ...]
+    current: Calibration,
+    error: float,
+    richer: Calibration,
+    richer_error: float,
+    significance: float,
+    step: tuple[str, ...],
 ) -> str:
-    significance = _significance(richer, step)
-    if significance < SIGNIFICANT:
-        return f"{', '.join(step)} only {significance:.1f} sigma from zero"
     if richer_error >= error:
         return f"hold-out error {richer_error:.3f} px against {error:.3f} px without"
     before, after = _corner_sigma(current), _corner_sigma(richer)
