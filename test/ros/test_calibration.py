@@ -285,13 +285,15 @@ def test_the_camera_gets_it_by_service_and_file(observer, start, tmp_path, board
         assert f"wrote {file}" in said
 
 
-def test_a_folder_that_is_read_only_loses_nothing(observer, start, tmp_path, board_file, samples, camera) -> None:
+def test_a_folder_that_is_read_only_loses_nothing(
+    observer, start, tmp_path, board_file, pictures, samples, camera
+) -> None:
     if shutil.which("setpriv") is None:
         pytest.skip("setpriv (util-linux) is not installed: root would write anywhere")
     sealed = tmp_path / "sealed"
     sealed.mkdir()
     sealed.chmod(0o555)
-    own = {"board": board_file, "archive": "''", "camera_info": sealed / "c.yaml", "collect": False} | LENS
+    own = {"board": board_file, "archive": sealed / "kept", "camera_info": sealed / "c.yaml", "rate": 0.0} | LENS
     process = start.command(
         ["setpriv", "--bounding-set", "-dac_override,-dac_read_search", "--"]
         + [executable("calibration"), *ros_arguments(own, {}, "/sealed", ())],
@@ -299,6 +301,13 @@ def test_a_folder_that_is_read_only_loses_nothing(observer, start, tmp_path, boa
     )
     seen = camera("/sealed")
     node = "/sealed/calibration"
+    with observer.listen(CalibrationStatus, "/sealed/calibration_status") as states:
+        show(observer, process, seen, states, pictures[0], 10 * SECOND)
+        observer.spin_until(lambda: "sealed" in states[-1].message, "the archive's trouble", process)
+        assert states[-1].views == 1, "it is kept all the same"
+    done, said = ask(observer, node, "save", tmp_path / "elsewhere")
+    assert done, said
+    assert len(list((tmp_path / "elsewhere").glob("*.png"))) == 1
     calibrated(observer, node, samples)
     done, said = ask(observer, node, "commit")
     assert not done
@@ -479,3 +488,25 @@ def test_whatever_images_come_the_node_goes_on(observer, start, board_file, pict
         assert shown(pictures[4].astype(np.uint16) * 257, "mono16").views == 3
         values = observer.fresh_values("odd/calibration", process)
         assert any(key.startswith("not kept: ") for key in values), values
+
+
+def test_a_wrong_board_and_blurred_images_are_told(observer, start, tmp_path, pictures, camera) -> None:
+    wrong = tmp_path / "wrong.yaml"
+    wrong.write_text(BOARD.replace("columns: 8", "columns: 9"))
+    own = {"board": wrong, "archive": "''", "rate": 0.0}
+    process = start("calibration", parameters=own, namespace="/wrong")
+    seen = camera("/wrong")
+    stamps = itertools.count(SECOND, SECOND // 10)
+    with observer.listen(CalibrationStatus, "/wrong/calibration_status") as states:
+
+        def told(pattern: str, picture: np.ndarray) -> bool:
+            seen.images.publish(image_message(picture, next(stamps), "mono8"))
+            observer.spin_for(0.05)
+            return bool(states) and re.search(pattern, states[-1].message) is not None
+
+        observer.spin_until(lambda: told("9x5.*8x5|8x5.*9x5", pictures[3]), "which board it is", process)
+        assert states[-1].views == 0
+        blurred = cv2.GaussianBlur(pictures[3], (0, 0), 4)
+        observer.spin_until(lambda: told(r"\d\d frames in a row", blurred), "that they are blurred", process)
+        assert states[-1].views == 0
+        assert states[-1].state == "collecting"

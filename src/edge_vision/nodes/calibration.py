@@ -249,13 +249,13 @@ class CalibrationNode(VisionNode[CalibrationParameters]):
         return outcome
 
     def _commit(self) -> Outcome:
-        session, p = self._session, self.parameters
+        session, committer, p = self._session, self._committer, self.parameters
         info = session.camera_info
         if info is None:
             return Outcome(False, "there is no calibration yet: collect views first, then call ~/calibrate")
         status = session.status()
         path = camera_info_path(p.camera_info, self._camera_name)
-        done = self._committer.commit(replace(info, camera_name=self._camera_name), path, self._record(status))
+        done = committer.commit(replace(info, camera_name=self._camera_name), path, self._record(status))
         if done.in_use:
             session.mark_committed(True)
         judged = "" if status.verdict == "good" else f" (its verdict is: {status.verdict})"

@@ -153,4 +153,9 @@ class Committer:
         return False, f"NOT IN USE: {topic} still shows {wrong}: restart the camera's node, which then reads the file"
 
     def _ask(self, function: Callable[[], Any]) -> Any:
-        return on_executor(self._call_soon, function, _ANSWERS_S)
+        def ask() -> Any:
+            if self._client is None:
+                raise TimeoutError("the node was cleaned up meanwhile")
+            return function()
+
+        return on_executor(self._call_soon, ask, _ANSWERS_S)
