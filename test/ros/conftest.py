@@ -62,6 +62,7 @@ if not MISSING:
 def nothing_left(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
     """At the end no process of ours runs and no frame of theirs lies in shared memory."""
     os.environ["ROS_LOG_DIR"] = str(tmp_path_factory.mktemp("ros_log"))
+    os.environ["ROS_HOME"] = str(tmp_path_factory.mktemp("ros_home"))  # where this machine's calibrations are not
     yield
     left = list(Process.running)
     for process in left:

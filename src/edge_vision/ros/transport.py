@@ -80,8 +80,11 @@ class Bus:
         return len(self._publishers.get(topic, ()))
 
     def born(self, stamp: int, at_ns: int) -> None:
-        """The frame with this stamp was published at `at_ns` of `time.perf_counter_ns`."""
-        self._births[stamp] = at_ns
+        """A frame with this stamp was published at `at_ns` of `time.perf_counter_ns`.
+
+        The first of them counts: what was made of it (image_rect, image_enhanced) has its stamp, too.
+        """
+        self._births.setdefault(stamp, at_ns)
         if len(self._births) > 256:
             self._births.popitem(last=False)
 
