@@ -2,10 +2,10 @@
 
 python -m edge_vision.benchmarks.drift [--trials 200] [--drifted 25] [--only scene|board]
 
-A stream is looked at every 2 s, 8 times (scene) or 12 (board); an alarm needs 10 s of blame. The drift, where there is one, is there from
-the beginning. Scene: 150 features, a fifth not found in each look, matched to 0.1 px; a block of up to half of them
-moves by itself, otherwise in each look. Board: each look is another random view, corners with 0.2 px of noise; the
-stored calibration is itself a simulated one, from 20 views.
+A stream is looked at every 2 s, 8 times (scene) or 12 (board); an alarm needs 10 s of blame. The drift, where there is
+one, is there from the start. Scene: 150 features, a fifth not found in each look, matched to 0.1 px; a block of up to
+half of them moves by itself, otherwise in each look. Board: each look is another random view, corners with 0.2 px of
+noise; the stored calibration is itself a simulated one, from 20 views.
 """
 
 from __future__ import annotations

@@ -14,7 +14,6 @@ import zipfile
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 import cv2
 import numpy as np
@@ -38,7 +37,7 @@ _BACK = 0.5  # px by which a feature followed there and back may miss itself
 _STEADY = 0.35  # px that a reference's feature may be off its place in any of the frames
 _CHANGED = 45  # of 255, of a normalised image, by which what does not move may differ
 _PLENTY = 120  # features, or they may stand near each other
-_ENOUGH_FOUND = 0.35  # of the features must agree, or the image is shifted or turned back first
+_ENOUGH_FOUND = 0.35  # of the features must agree, or the image is turned back first
 _FORMAT = 1
 
 
@@ -106,7 +105,6 @@ class SceneCheck:
         self.reference = reference
         self.limits = limits or Limits()
         self._flat = normalised(reference.image)
-        self._window: Any = None
         self._orb: tuple[Sequence[cv2.KeyPoint], NDArray[np.uint8]] | None = None
 
     def find(self, image: Gray) -> Floats:
@@ -115,21 +113,13 @@ class SceneCheck:
         points = self.reference.points
         best = _follow(self._flat, flat, points)
         most = agreement(camera, points, best)
-        for turned in (self._shifted, self._turned):
-            if most >= _ENOUGH_FOUND:
-                break
-            H = turned(flat)
-            if H is None:
-                continue
-            back = cv2.warpPerspective(
-                flat, H, self.reference.image_size, flags=cv2.INTER_LINEAR | cv2.WARP_INVERSE_MAP
-            )
-            there = _follow(self._flat, back, points)  # type: ignore[arg-type]
-            found = cv2.perspectiveTransform(there.reshape(-1, 1, 2), H).reshape(-1, 2).astype(np.float64)
-            share = agreement(camera, points, found)
-            if share > most:
-                best, most = found, share
-        return best
+        H = self._turned(flat) if most < _ENOUGH_FOUND else None
+        if H is None:
+            return best
+        back = cv2.warpPerspective(flat, H, self.reference.image_size, flags=cv2.INTER_LINEAR | cv2.WARP_INVERSE_MAP)
+        there = _follow(self._flat, back, points)  # type: ignore[arg-type]
+        found = cv2.perspectiveTransform(there.reshape(-1, 1, 2), H).reshape(-1, 2).astype(np.float64)
+        return found if agreement(camera, points, found) > most else best
 
     def check(self, *images: Gray) -> Check:
         """The verdict by one image, or by the median of where features are in several."""
@@ -144,13 +134,6 @@ class SceneCheck:
             middle[often] = np.nanmedian(found[:, often], axis=0)
             found = middle[None]
         return judge_scene(self.stored, self.reference.points, found[0], self.limits, self.reference.noise)
-
-    def _shifted(self, flat: Gray) -> Floats | None:
-        """(3, 3) the shift of the whole image by phase correlation (Kuglin, Hines 1975)."""
-        if self._window is None:
-            self._window = cv2.createHanningWindow(self.reference.image_size, cv2.CV_32F)
-        (x, y), _ = cv2.phaseCorrelate(self._flat.astype(np.float32), flat.astype(np.float32), self._window)
-        return np.array([[1.0, 0, x], [0, 1, y], [0, 0, 1]])
 
     def _turned(self, flat: Gray) -> Floats | None:
         """(3, 3) homography from the reference into the image by ORB, None where there is none to believe."""
