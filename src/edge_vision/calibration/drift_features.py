@@ -70,17 +70,12 @@ def take_reference(images: Sequence[Gray], *, camera: str = "", stamp: int = 0) 
         raise CalibrationError("a reference needs images of one size", "give some of the same camera, unscaled")
     median = images[0] if len(images) == 1 else np.median(np.stack(images), axis=0).astype(np.uint8)
     flat, others = normalised(median), [normalised(image) for image in images]
-    points = _corners(flat, _still(others))
-    followed = [_follow(flat, image, points) for image in others] if len(images) > 1 else []
-    noise = 0.0
-    if followed and len(points):
-        moved = np.stack(followed) - points
-        with np.errstate(all="ignore"):
-            moved = moved - np.nanmedian(moved, axis=1, keepdims=True)  # the whole image may tremble
-            steady = np.all(np.hypot(moved[..., 0], moved[..., 1]) < _STEADY, axis=0)  # False where lost once
-        points, moved = points[steady], moved[:, steady]
-        if len(points):
-            noise = float(np.sqrt(np.mean(moved**2) * len(images) / (len(images) - 1)))
+    mask, points, noise = _still(others), np.zeros((0, 2)), 0.0
+    # Where the scene has few features, also such as stand near each other.
+    for distance in (max(8.0, flat.shape[1] / 50), 6.0):
+        points, noise = _steady(flat, others, _corners(flat, mask, distance))
+        if len(points) >= _PLENTY:
+            break
     points = points[:_FEATURES]  # the strongest come first
     if len(points) < 2 * LEAST_FEATURES:
         raise CalibrationError(
@@ -169,16 +164,27 @@ def _still(images: Sequence[Gray]) -> Gray:
     return mask
 
 
-def _corners(flat: Gray, mask: Gray) -> Floats:
-    """(N, 2) px, strongest first; where the scene has few, also such as stand near each other."""
+def _corners(flat: Gray, mask: Gray, distance: float) -> Floats:
+    """(N, 2) px, strongest first, at least ``distance`` px apart."""
     calm = cv2.GaussianBlur(flat, (0, 0), 1.0)
-    points = np.zeros((0, 2))
-    for distance in (max(8, flat.shape[1] / 50), 6):
-        found = cv2.goodFeaturesToTrack(calm, 2 * _FEATURES, 0.02, distance, mask=mask, blockSize=5)
-        points = np.zeros((0, 2)) if found is None else found.reshape(-1, 2).astype(np.float64)
-        if len(points) >= _PLENTY:
-            break
-    return points
+    found = cv2.goodFeaturesToTrack(calm, 3 * _FEATURES, 0.02, distance, mask=mask, blockSize=5)
+    return np.zeros((0, 2)) if found is None else found.reshape(-1, 2).astype(np.float64)
+
+
+def _steady(flat: Gray, images: Sequence[Gray], points: Floats) -> tuple[Floats, float]:
+    """The points that are found in each of the images where they are in ``flat``, and how they tremble, px an axis."""
+    if len(images) < 2 or not len(points):
+        return points, 0.0
+    moved = np.stack([_follow(flat, image, points) for image in images]) - points
+    always = np.isfinite(moved).all(axis=(0, 2))
+    points, moved = points[always], moved[:, always]
+    if not len(points):
+        return points, 0.0
+    moved = moved - np.median(moved, axis=1, keepdims=True)  # the whole image may tremble
+    steady = (np.hypot(moved[..., 0], moved[..., 1]) < _STEADY).all(axis=0)
+    if not steady.any():
+        return points[steady], 0.0
+    return points[steady], float(np.sqrt(np.mean(moved[:, steady] ** 2) * len(images) / (len(images) - 1)))
 
 
 def normalised(gray: Gray) -> Gray:
