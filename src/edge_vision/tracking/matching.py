@@ -19,20 +19,18 @@ from edge_vision.tracking.association import (
     Pairs,
     choose,
     far_negated,
-    iou_matrix,
     listed,
     overlap_matrix,
     overlapping,
     touching,
 )
-from edge_vision.tracking.few import FEW, SHAPE_DEVIATIONS, SURE, UNSURE, undisputed, within_reach
+from edge_vision.tracking.few import SHAPE_DEVIATIONS, SURE, UNSURE, undisputed
 from edge_vision.tracking.parameters import TrackerParameters
-from edge_vision.tracking.record import CONFIRMED, LOST, TENTATIVE
+from edge_vision.tracking.record import CONFIRMED, TENTATIVE
+from edge_vision.tracking.second_look import by_class, look_again, recover
 
 # To x1, y1, -x2, -y2 from centre x, centre y, width, height.
 _FAR_NEGATED = np.array([[1.0, 0, -0.5, 0], [0, 1, 0, -0.5], [-1, 0, -0.5, 0], [0, -1, 0, -0.5]])
-
-YOUNG_HITS = 2  # until then a track's velocity is a guess
 
 
 def match(
@@ -64,9 +62,9 @@ def match(
     chosen = np.full(shape[0], -1)
     chosen[rows] = columns
     if parameters.grow:
-        _look_again(parameters, record, state, boxes, free, class_ids, chosen)
+        look_again(parameters, record, state, boxes, free, class_ids, chosen)
     if parameters.observed_gate < 1.0:
-        _recover(parameters, record, boxes, free, class_ids, chosen)
+        recover(parameters, record, boxes, free, class_ids, chosen)
     rows = (chosen >= 0).nonzero()[0]
     return rows, chosen.take(rows)
 
@@ -93,7 +91,7 @@ def _first_look(
         candidates = listed(overlaps)
     else:
         candidates = overlapping(*areas)
-    _by_class(parameters, candidates, record["class_id"], class_ids)
+    by_class(parameters, candidates, record["class_id"], class_ids)
     if parameters.shape:
         _by_shape(parameters, state, boxes, candidates)
     if view is not None:
@@ -126,16 +124,6 @@ def _areas(state: motion.State, boxes: NDArray) -> tuple[NDArray, NDArray, NDArr
     detected = far_negated(boxes)
     sides = detected[:2] + detected[2:]
     return predicted, detected, motion.size_squared(state).astype(np.float32), sides[0] * sides[1]
-
-
-def _by_class(parameters: TrackerParameters, candidates: Candidates, tracks: NDArray, class_ids: NDArray) -> None:
-    """Lowers, in place, the worth of pairs of different classes."""
-    if parameters.class_agnostic and not parameters.class_change:
-        return
-    rows, columns, worth = candidates
-    other = tracks[rows] != class_ids.take(columns)
-    if np.count_nonzero(other):
-        worth[other] *= 1.0 - parameters.class_change if parameters.class_agnostic else 0.0
 
 
 def _by_shape(parameters: TrackerParameters, state: motion.State, boxes: NDArray, candidates: Candidates) -> None:
@@ -263,58 +251,3 @@ def _stage(
         r, c = choose((rows.take(kept), columns.take(kept), worth.take(kept)), gate, (len(chosen), len(free)))
         chosen[r] = c
         free[c] = False
-
-
-def _look_again(
-    parameters: TrackerParameters,
-    record: NDArray[np.void],
-    state: motion.State,
-    boxes: NDArray,
-    free: NDArray,
-    class_ids: NDArray,
-    chosen: NDArray,
-) -> None:
-    """Pair young tracks with what is left near them: they may have moved on by more than their size."""
-    rows = ((chosen < 0) & (record["hits"] <= YOUNG_HITS) & (record["state"] != LOST)).nonzero()[0]
-    if not len(rows):
-        return
-    columns = free.nonzero()[0]
-    young, found = motion.take(state, rows), boxes.take(columns, 0)
-    margin = parameters.grow * np.sqrt(young[:, motion.VAR_POSITION] * motion.size_squared(young))
-    predicted = motion.to_corners(young[:, motion.POSITION])
-    if len(rows) * len(columns) <= FEW and not within_reach(predicted, found, margin):
-        return
-    near = iou_matrix(predicted, found, np.stack([margin, margin], axis=1))
-    _pair(parameters, record, class_ids, rows, columns, listed(near), parameters.grow_gate, chosen)
-    free[chosen[chosen >= 0]] = False
-
-
-def _recover(
-    parameters: TrackerParameters,
-    record: NDArray[np.void],
-    boxes: NDArray,
-    free: NDArray,
-    class_ids: NDArray,
-    chosen: NDArray,
-) -> None:
-    """Pair tracks with what is left where they were seen last (OC-SORT's observation-centric recovery)."""
-    rows, columns = (chosen < 0).nonzero()[0], free.nonzero()[0]
-    if len(rows) and len(columns):
-        near = touching(record["box"].take(rows, 0), boxes.take(columns, 0))
-        _pair(parameters, record, class_ids, rows, columns, near, parameters.observed_gate, chosen)
-
-
-def _pair(
-    parameters: TrackerParameters,
-    record: NDArray[np.void],
-    class_ids: NDArray,
-    rows: NDArray,
-    columns: NDArray,
-    near: Candidates,
-    gate: float,
-    chosen: NDArray,
-) -> None:
-    """Assign these columns to these rows, from candidates that count from the first of each; writes ``chosen``."""
-    _by_class(parameters, near, record["class_id"].take(rows), class_ids.take(columns))
-    r, c = choose(near, gate, (len(rows), len(columns)))
-    chosen[rows[r]] = columns[c]

@@ -17,15 +17,16 @@ from edge_vision.tracking import matching, motion
 from edge_vision.tracking import record as records
 from edge_vision.tracking.agility import AdaptiveNoise
 from edge_vision.tracking.appearance import Appearance, as_features
-from edge_vision.tracking.association import load_solver, touching
+from edge_vision.tracking.association import load_solver
+from edge_vision.tracking.life import Newcomers, duplicates, judge
 from edge_vision.tracking.parameters import TrackerParameters, preset
 from edge_vision.tracking.record import CONFIRMED, LOST, TENTATIVE
 from edge_vision.tracking.scores import ScoreBorder
+from edge_vision.tracking.second_look import YOUNG_HITS
 from edge_vision.tracking.warps import as_homography
 
 MAX_COORDINATE = 1e6  # px; what lies beyond is no image coordinate and would drown float32
 MAX_STALLED = 100  # misses
-STARTS_KEPT = 0.98  # of what was known of starting tracks, at each that starts: a memory of some 50
 
 
 class Tracker:
@@ -44,7 +45,7 @@ class Tracker:
         self._adapted = self.parameters
         self._border = ScoreBorder(self.parameters.high_score, self.parameters.score_reach)
         self._noise = AdaptiveNoise(*_of_noise(self.parameters))
-        self._starts, self._survivors = 5.0, 4.0  # before anything is seen: four of five are real
+        self._newcomers = Newcomers()
         self._appearance = Appearance()
         self._forget()
         load_solver()
@@ -229,16 +230,14 @@ class Tracker:
             state[rows] = CONFIRMED
             missed = (state == LOST).nonzero()[0]
         else:
-            hit = np.zeros(len(record), bool)
-            hit[rows] = True
-            missed, dead = self._judge(stamp, hit)
+            missed, dead, self._tentative = judge(parameters, record, stamp, rows, self._newcomers)
             if every:
                 return None
         # A box that keeps growing or shrinking unseen would swallow the image or vanish.
         for side in self._motion.T[motion.SIZE_VELOCITY]:  # in one dimension, NumPy takes a third of the time
             side[missed] = 0.0
         if parameters.duplicate_iou < 1.0:
-            doubled = self._duplicates()
+            doubled = duplicates(parameters, record, self._motion)
             dead = doubled if dead is None else dead | doubled
         if step == 0:  # a source without stamps must not keep what is gone for ever
             record["stalled"] += 1
@@ -266,7 +265,7 @@ class Tracker:
         if not self._settled:
             record["hits"][rows] += 1
             record["evidence"][rows] += scores
-            self._settled = not self._tentative and int(record["hits"].min(initial=99)) > matching.YOUNG_HITS
+            self._settled = not self._tentative and int(np.minimum.reduce(record["hits"], initial=99)) > YOUNG_HITS
         if _needs_boxes(parameters):
             record["box"][rows] = boxes
         if parameters.direction:
@@ -276,44 +275,6 @@ class Tracker:
             record["past"][rows] = past
         if parameters.class_agnostic:
             records.vote(record, rows, scores, class_ids, parameters.class_memory)
-
-    def _judge(self, stamp: int, hit: NDArray[np.bool_]) -> tuple[NDArray[np.intp], NDArray[np.bool_]]:
-        """The lives of tracks some of which are tentative: who is confirmed, lost or dead.
-
-        Returns the rows of those that are lost from now on, and a mask of the dead.
-        """
-        parameters, record = self.parameters, self._record
-        state = record["state"]
-        tentative = state == TENTATIVE
-        needed = parameters.confirm_score
-        if parameters.clutter:
-            needed *= 1.0 + parameters.clutter * (1.0 - self._survival(tentative, hit))
-        ready = (
-            tentative
-            & (record["hits"] >= parameters.confirm_hits)
-            & (record["evidence"] >= needed)
-            & (stamp - record["born"] >= parameters.confirm_after * NS_PER_S)
-        )
-        ready |= state == LOST
-        ready &= hit
-        state[ready] = CONFIRMED
-        missed = ~hit
-        dead = missed & tentative
-        dead &= stamp - record["seen"] > parameters.tentative_lost_after * NS_PER_S
-        missed &= state == CONFIRMED
-        state[missed] = LOST
-        self._tentative = int(np.count_nonzero((state == TENTATIVE) & ~dead))
-        return missed.nonzero()[0], dead
-
-    def _survival(self, tentative: NDArray, hit: NDArray) -> float:
-        """Which part of the tracks that start are seen a second time, of late: what starts are worth here."""
-        hits = self._record["hits"]
-        survived = int(np.count_nonzero(tentative & hit & (hits == 2)))
-        started = survived + int(np.count_nonzero(tentative & ~hit & (hits == 1)))
-        kept = STARTS_KEPT**started
-        self._starts = kept * self._starts + started
-        self._survivors = kept * self._survivors + survived
-        return self._survivors / self._starts
 
     def _renew(self, matched: NDArray, step: int, gaps: NDArray, centred: NDArray) -> None:
         """Velocity after a gap, from the detections on both sides of it.
@@ -328,26 +289,6 @@ class Tracker:
             measurement = self.parameters.noise.measurement
             self._motion[rows, motion.VAR_VELOCITY] = 2.0 * (measurement / gap) ** 2
             self._motion[rows, motion.COVARIANCE] = 0.0
-
-    def _duplicates(self) -> NDArray[np.bool_]:
-        """Of a lost and a living track on nearly the same box, the younger."""
-        record = self._record
-        doubled = np.zeros(len(record), bool)
-        lost = (record["state"] == LOST).nonzero()[0]
-        alive = (record["state"] == CONFIRMED).nonzero()[0]
-        if not (lost.size and alive.size):
-            return doubled
-        boxes = motion.to_corners(self._motion[:, motion.POSITION])
-        pairs_lost, pairs_alive, overlaps = touching(boxes[lost], boxes[alive])
-        doubling = overlaps > self.parameters.duplicate_iou
-        pairs_lost, pairs_alive = pairs_lost[doubling], pairs_alive[doubling]
-        if pairs_lost.size:
-            a, b = lost[pairs_lost], alive[pairs_alive]
-            same = record["class_id"][a] == record["class_id"][b] if not self.parameters.class_agnostic else True
-            lived_a = record["seen"][a] - record["born"][a]
-            lived_b = record["seen"][b] - record["born"][b]
-            doubled[np.where(lived_a > lived_b, b, a)[np.broadcast_to(same, a.shape)]] = True
-        return doubled
 
     def _begin(
         self, stamp: int, boxes: NDArray, scores: NDArray, class_ids: NDArray, born: NDArray, state: np.uint8
