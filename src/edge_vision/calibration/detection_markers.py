@@ -11,11 +11,11 @@ from numpy.typing import NDArray
 from edge_vision.calibration.boards import DICTIONARIES, Board
 from edge_vision.calibration.detection_chessboard import copies, to_full
 from edge_vision.calibration.detection_lattice import lattice
-from edge_vision.calibration.opencv_aruco import find_markers
+from edge_vision.calibration.opencv_aruco import find_markers, marker_cells
 
 _SEARCH_SIDES = (1024, 2048)
 _INVERTED_SIDE = 640
-_PERIMETER = 0.03
+_LEAST_CELL = 1.9  # px of a copy: of the smallest marker that is looked for, a side of one of its cells
 _FINE, _COARSE = (3,), (13,)  # windows of the threshold, px of a copy
 _NEAREST = 4  # markers that place a corner together
 _ALONG = np.linspace(0.2, 0.8, 7)  # where a tag's side is looked at: away from the squares at its corners
@@ -32,7 +32,7 @@ def find_marked(
         numbers, corners = _board_markers(small, board)
         if len(numbers) > len(best[0]):
             best = numbers, to_full(corners, scale).reshape(-1, 4, 2), False
-        if len(numbers) >= min(6, max(1, len(board.markers) // 4)):
+        if len(numbers) >= min(6, max(1, len(_markers(board)) // 4)):
             break
     if not len(best[0]):
         small, scale = copies(gray, (_INVERTED_SIDE,))[0]
@@ -139,17 +139,21 @@ def _board_markers(gray: NDArray[np.uint8], board: Board) -> tuple[NDArray[np.in
     x0, y0, x1, y1 = part
     windows = _COARSE if len(numbers) >= _NEAREST else (13, 23)
     more = _found(np.ascontiguousarray(gray[y0:y1, x0:x1]), board, windows)
-    more = more[0], more[1] + [x0, y0]
-    # OpenCV's least perimeter is a share of the image, and would be less in a part: too small for its corners to help.
-    large = np.hypot(*(more[1] - np.roll(more[1], 1, 1)).transpose(2, 0, 1)).sum(1) >= _PERIMETER * max(gray.shape)
-    new = large & ~np.isin(more[0], numbers)
-    return _named(board, np.append(first[0], more[0][new]), np.concatenate([first[1], more[1][new]]))
+    new = ~np.isin(more[0], numbers)
+    return _named(board, np.append(first[0], more[0][new]), np.concatenate([first[1], more[1][new] + [x0, y0]]))
 
 
 def _found(
     gray: NDArray[np.uint8], board: Board, windows: tuple[int, ...]
 ) -> tuple[NDArray[np.int64], NDArray[np.float64]]:
-    return find_markers(gray, board.dictionary, board.border, board.first_marker, len(board.markers), windows)
+    least = _LEAST_CELL * marker_cells(board.dictionary, board.first_marker, board.border).shape[0]
+    return find_markers(gray, board.dictionary, board.border, board.first_marker, len(_markers(board)), windows, least)
+
+
+@lru_cache(maxsize=16)
+def _markers(board: Board) -> NDArray[np.float64]:
+    """`Board.markers`, made once."""
+    return board.markers
 
 
 def _named(
@@ -176,11 +180,11 @@ def _missing(
     height, width = gray.shape
     if len(numbers) < _NEAREST:
         return 0, 0, width, height
-    H, _ = cv2.findHomography(board.markers[numbers, :, :2].reshape(-1, 2), corners.reshape(-1, 2), 0)
-    others = np.setdiff1d(np.arange(len(board.markers)), numbers)
+    H, _ = cv2.findHomography(_markers(board)[numbers, :, :2].reshape(-1, 2), corners.reshape(-1, 2), 0)
+    others = np.setdiff1d(np.arange(len(_markers(board))), numbers)
     if H is None or not len(others):
         return None
-    plane = np.concatenate([board.markers[others, :, :2], np.ones((len(others), 4, 1))], 2)
+    plane = np.concatenate([_markers(board)[others, :, :2], np.ones((len(others), 4, 1))], 2)
     seen = plane @ H.T
     ahead = (seen[..., 2] * np.sign(H[2, 2]) > 1e-9).all(1)
     expected = seen[ahead, :, :2] / seen[ahead, :, 2:]
@@ -202,7 +206,7 @@ def _consistent(board: Board, numbers: NDArray[np.int64], corners: NDArray[np.fl
     """
     if len(numbers) < 4:
         return np.ones(len(numbers), bool)
-    plane = board.markers[numbers, :, :2].mean(1)
+    plane = _markers(board)[numbers, :, :2].mean(1)
     middles = corners.mean(1)
     sides = np.hypot(*(corners - np.roll(corners, 1, 1)).reshape(-1, 2).T).reshape(-1, 4).mean(1)
     allowed = float(np.median(sides)) + 0.1 * float(np.ptp(middles, 0).max())
@@ -222,7 +226,7 @@ def _tag_points(board: Board) -> NDArray[np.int64]:
 @lru_cache(maxsize=16)
 def _by_distance(board: Board) -> tuple[NDArray[np.int64], NDArray[np.float64]]:
     """For each point: (M, markers) the markers from the nearest on, and the distances of their middles."""
-    middles = board.markers[:, :, :2].mean(1)
+    middles = _markers(board)[:, :, :2].mean(1)
     distance = np.linalg.norm(board.points[:, None, :2] - middles[None], axis=2)
     order = np.argsort(distance, 1, kind="stable")
     return order, np.take_along_axis(distance, order, 1)
@@ -242,7 +246,7 @@ def _placed(
     all points at once: so near, a lens's distortion is no matter. With the point as origin, h13 and h23 are its image.
     ``without_itself`` leaves out the marker corner that is the point.
     """
-    row = np.full(len(board.markers), -1)
+    row = np.full(len(_markers(board)), -1)
     row[numbers] = np.arange(len(numbers))
     order, distance = _by_distance(board)
     there = row[order] >= 0
@@ -250,7 +254,7 @@ def _placed(
     # The found ones first, each group still from the nearest on.
     nearest = np.take_along_axis(order[ids], np.argsort(~there[ids], 1, kind="stable")[:, :_NEAREST], 1)
     used = np.repeat(row[nearest] >= 0, 4, 1).astype(np.float64)
-    source = (board.markers[nearest][..., :2] - board.points[ids, None, None, :2]) / board.spacing
+    source = (_markers(board)[nearest][..., :2] - board.points[ids, None, None, :2]) / board.spacing
     x, y = np.moveaxis(source.reshape(len(ids), -1, 2), 2, 0)
     if without_itself:
         used *= np.abs(x) + np.abs(y) > 1e-9

@@ -39,15 +39,27 @@ def find_markers(
     first: int = 0,
     count: int | None = None,
     windows: tuple[int, ...] = (3, 13, 23),
+    least: float = 10.0,
 ) -> tuple[NDArray[np.int64], NDArray[np.float64]]:
     """A dictionary's markers first, first + 1, ... in an image, black on white, which are called 0, 1, ...
 
     ``windows``: px, odd, evenly spaced: the sides of the squares over which brightness is averaged to tell black from
     white. Small ones are for small and for touching markers, large ones for blurred markers; each costs as much time.
+    ``least``: px, the side of the smallest marker; what is smaller, such as the bits in a near marker, is not looked at.
     Returns (N,) numbers, (N, 4, 2) corners px (unrefined), clockwise from the top left of the marker as OpenCV draws
     it. Raises BoardError where OpenCV has no aruco module.
     """
-    corners, ids = _detector(dictionary, border, first, count, windows)(gray)
+    aruco, table = _aruco(), _part_of(dictionary, first, count)
+    modern = hasattr(aruco, "ArucoDetector")
+    options = aruco.DetectorParameters() if modern else aruco.DetectorParameters_create()
+    options.markerBorderBits = border
+    options.minMarkerPerimeterRate = min(4 * least / max(gray.shape), 3.9)  # of at most 4, which a marker may fill
+    options.adaptiveThreshWinSizeMin, options.adaptiveThreshWinSizeMax = windows[0], windows[-1]
+    options.adaptiveThreshWinSizeStep = windows[1] - windows[0] if len(windows) > 1 else 10
+    if modern:
+        corners, ids = aruco.ArucoDetector(table, options).detectMarkers(gray)[:2]
+    else:
+        corners, ids = aruco.detectMarkers(gray, table, parameters=options)[:2]
     if ids is None or not len(ids):
         return np.zeros(0, np.int64), np.zeros((0, 4, 2))
     return np.asarray(ids, np.int64).ravel(), np.asarray(corners, np.float64).reshape(-1, 4, 2)
@@ -71,18 +83,9 @@ def _dictionary(name: str) -> Any:
 
 
 @lru_cache(maxsize=64)
-def _detector(dictionary: str, border: int, first: int, count: int | None, windows: tuple[int, ...]) -> Any:
-    """image -> (corners, ids or None)"""
-    aruco, table = _aruco(), _dictionary(dictionary)
-    # Each candidate is compared with every marker of the dictionary, in four turns: the 36 of 587 that a board has
-    # instead of all make that a sixteenth.
+def _part_of(dictionary: str, first: int, count: int | None) -> Any:
+    """OpenCV's dictionary with some of its markers only: each candidate is compared with every one of them, in four
+    turns, and the 36 of 587 that a board has instead of all make that a sixteenth."""
+    table = _dictionary(dictionary)
     table.bytesList = np.ascontiguousarray(table.bytesList[first : None if count is None else first + count])
-    modern = hasattr(aruco, "ArucoDetector")
-    options = aruco.DetectorParameters() if modern else aruco.DetectorParameters_create()
-    options.markerBorderBits = border
-    options.adaptiveThreshWinSizeMin, options.adaptiveThreshWinSizeMax = windows[0], windows[-1]
-    options.adaptiveThreshWinSizeStep = windows[1] - windows[0] if len(windows) > 1 else 10
-    if modern:
-        detector = aruco.ArucoDetector(table, options)
-        return lambda image: detector.detectMarkers(image)[:2]
-    return lambda image: aruco.detectMarkers(image, table, parameters=options)[:2]
+    return table
