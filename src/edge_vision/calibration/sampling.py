@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from functools import cached_property
+from functools import cached_property, lru_cache
 
 import cv2
 import numpy as np
@@ -31,7 +31,7 @@ _SPANS = (0.7, 0.7, 0.4, 0.5)
 
 @dataclass(frozen=True)
 class Decision:
-    """Whether a view is kept, why (in words), and the share by which it lowers the uncertainty."""
+    """Whether a view is kept, why (in words), and the share by which it lowers the uncertainty (the same again: 0)."""
 
     keep: bool
     reason: str
@@ -81,9 +81,9 @@ class Selection:
         self, view: View, knowledge: Knowledge, sides: frozenset[int], asked: Suggestion | None, least: float
     ) -> Decision:
         """sides: of the board, that samples turned to the camera; asked: the next view; least: share of gain."""
-        gain = knowledge.gain(view)
         if any(self._same(view, other) for other in self.views):
-            return Decision(False, "adds too little: there is this view already", gain)
+            return Decision(False, "adds too little: there is this view already", 0.0)
+        gain = knowledge.gain(view)
         if gain > least:
             return Decision(True, f"it lowers the uncertainty by {gain:.0%}", gain)
         new = int(np.sum(coverage_cells([view.pixels], self.image_size) & ~self.cells))
@@ -126,6 +126,7 @@ def tilted_sides(knowledge: Knowledge, views: Sequence[View], least: float = 15.
     return frozenset(side for angle, side in tilts if angle >= least)
 
 
+@lru_cache(maxsize=256)  # views are compared by identity
 def view_spans(view: View, board: Board) -> tuple[float, float, float, float]:
     """x, y, size and skew, 0..1, as camera_calibration counts them, of the rectangle of the corners seen.
 

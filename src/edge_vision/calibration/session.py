@@ -116,11 +116,13 @@ class Session:
         with self._lock:
             if epoch != self._epoch:
                 return looked.looked
+            if self._state != "collecting":  # it was ended while this frame was looked at
+                self._newest = Look(frame, "")
+                return "not collecting"
             self._newest = looked
-            kept = looked.looked == KEPT and self._state == "collecting"
+            kept = looked.looked == KEPT
             if kept:
-                message = f"view {len(self._samples) + 1} kept: {looked.message}"
-                self._keep(looked, message)
+                self._keep(looked, f"view {len(self._samples) + 1} kept: {looked.message}")
             elif looked.message:
                 self._message = looked.message
             if looker.doubted is not None:

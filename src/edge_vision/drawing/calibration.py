@@ -53,10 +53,10 @@ def _cells(canvas: NDArray[np.uint8], cells: NDArray[np.bool_]) -> None:
     rows, columns = cells.shape
     down = np.linspace(0, height, rows + 1).astype(int)
     across = np.linspace(0, width, columns + 1).astype(int)
-    green = np.array(_KEPT, np.float32)
+    tinted = canvas.copy()
     for row, column in np.argwhere(cells):
-        part = canvas[down[row] : down[row + 1], across[column] : across[column + 1]]
-        part[:] = cv2.addWeighted(part, 1 - _TINT, np.full_like(part, green), _TINT, 0)
+        tinted[down[row] : down[row + 1], across[column] : across[column + 1]] = _KEPT
+    cv2.addWeighted(canvas, 1 - _TINT, tinted, _TINT, 0, dst=canvas)
 
 
 def _corners(canvas: NDArray[np.uint8], status: CalibrationStatus, scale: float, style: Style) -> None:

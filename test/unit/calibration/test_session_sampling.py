@@ -35,10 +35,10 @@ def test_a_board_in_the_middle_that_faces_the_camera():
 
 def test_sides_distance_and_tilt_change_what_they_should():
     middle = view_spans(shot(), BOARD)
-    assert view_spans(shot(centre=(0.15, 0, 0.4)), BOARD)[0] > 0.95
+    assert view_spans(shot(centre=(0.15, 0, 0.4)), BOARD)[0] > 0.9
     assert view_spans(shot(centre=(0, -0.1, 0.4)), BOARD)[1] < 0.05
     assert view_spans(shot(centre=(0, 0, 0.8)), BOARD)[2] == pytest.approx(middle[2] / 2, rel=0.01)
-    assert view_spans(shot(turn=(0.5, 0.5, 0)), BOARD)[3] > 0.15
+    assert view_spans(shot(turn=(0.5, 0.5, 0)), BOARD)[3] > 0.1
 
 
 def test_of_a_board_in_view_in_part_the_corners_seen_count():
