@@ -18,6 +18,7 @@ COMMANDS = {
     "bench": "measure pipeline, transport, backends, decoding and tracking, side by side with their peers",
     "verify": "prove that every variant and backend of a model finds what fp32 ONNX Runtime finds",
     "convert": "make the files that other backends read: OpenVINO, TFLite, ncnn, TVM, TensorRT",
+    "package": "sign and encrypt a model's bundle, check one that was, make the keys for it",
     "backends": "which inference backends are here, and what would make the others available",
     "quality": "how good pictures are, by themselves and against a reference: table, CSV, JSON, a page with plots",
     "sensor": "measure a camera by EMVA 1288: gain, noise, quantum efficiency, dynamic range, nonuniformity",

@@ -1,6 +1,7 @@
 """Model bundles: what a network is for, what it eats and what its outputs mean, and the files that hold it.
 
-A bundle is a folder with `model.yaml` (format in docs/inference.md), that file itself, or a bare `.onnx`.
+A bundle is a folder with `model.yaml` (format in docs/inference.md), that file itself, or a bare `.onnx`. One that was
+packaged (signed, encrypted) is opened through `security`.
 """
 
 from __future__ import annotations
@@ -75,7 +76,9 @@ class Variant:
 class Bundle:
     """A model ready to be opened by `Engine.load`, or by `Embedder.load` where its task is re-identification.
 
-    labels is empty where only the outputs tell how many classes there are, and where there are none.
+    labels is empty where only the outputs tell how many classes there are, and where there are none. seal: who signed
+    it, "" where it was not packaged; scratch: the only place for what is made from an encrypted model, None for the
+    caches.
     """
 
     name: str
@@ -90,6 +93,8 @@ class Bundle:
     decoder_options: Mapping[str, Any] = field(default_factory=dict)
     license: str = ""
     provenance: Mapping[str, Any] = field(default_factory=dict)
+    seal: str = ""
+    scratch: Path | None = None
 
 
 def load_bundle(
@@ -108,7 +113,7 @@ def load_bundle(
 
     Raises ModelError, with the file, the key, what is wrong and the remedy, for everything that cannot be used: a
     missing file, a wrong or unknown key, a file whose sha256 is not the one stated, a file that is not ONNX, outputs
-    that fit no decoder.
+    that fit no decoder, a packaged bundle that was changed or is encrypted.
     """
     path = Path(path).expanduser()
     known = tuple(name for decoders in TASKS.values() for name in decoders)
@@ -118,6 +123,7 @@ def load_bundle(
         raise ModelError(
             path, "there is no such file or folder", "check the path; a bundle is a folder with model.yaml"
         )
+    _check_seal(path)
     if path.is_dir():
         path = path / "model.yaml"
         if not path.is_file():
@@ -152,6 +158,18 @@ def load_bundle(
         found = bundle.decoder_options if path.suffix in MODEL_SUFFIXES else {}  # of a bare file, from its metadata
         changes["decoder_options"] = {**found, **decoder_options}
     return dataclasses.replace(bundle, **changes) if changes else bundle
+
+
+def _check_seal(path: Path) -> None:
+    """Of a bundle that was packaged, the files are those that were. Raises ModelError."""
+    folder = path if path.is_dir() else path.parent
+    if path.suffix == ".evb":
+        remedy = "the inference node opens it; `edge_vision package FILE -o FOLDER` unpacks it"
+        raise ModelError(path, "is a packaged bundle in one file", remedy)
+    if (path.is_dir() or path.suffix in (".yaml", ".yml")) and (folder / "seal.json").is_file():
+        from edge_vision.inference.security import check_folder
+
+        check_folder(folder)
 
 
 def _overridden(variant: Variant, overrides: Mapping[str, Any], path: Path) -> Variant:

@@ -15,6 +15,9 @@ from edge_vision.inference.decoders import extra_inputs
 from edge_vision.inference.errors import BackendError, InferenceError, ModelError
 from edge_vision.inference.preprocess import InputSpec
 
+LEAVES_FILES = {("tvm", ".onnx"), ("torch", ".pt2")}
+"""(backend, suffix) whose runtimes write parts of the model to temporary files of their own while they open it."""
+
 
 @dataclass(frozen=True, slots=True)
 class Choice:
@@ -118,6 +121,11 @@ def open_choice(bundle: Bundle, choice: Choice, *, reason: str = "asked for", ha
     says)."""
     module = require(choice.backend)
     variant = choice.variant
+    if bundle.scratch is not None and (choice.backend, variant.path.suffix) in LEAVES_FILES:
+        problem = (
+            f"backend {choice.backend} unpacks {variant.path.suffix} files to the disk, and the bundle is encrypted"
+        )
+        raise BackendError(problem, "use another backend")
     spec = variant.input or bundle.input
     options = SessionOptions(
         device=choice.device,
@@ -125,6 +133,7 @@ def open_choice(bundle: Bundle, choice: Choice, *, reason: str = "asked for", ha
         threads=choice.threads,
         input_shapes={spec.name: spec.shape},
         outputs=tuple(output.name for output in variant.outputs),
+        cache=bundle.scratch,
     )
     session = module.open(variant.path, options)
     try:

@@ -6,10 +6,11 @@ from collections.abc import Callable
 from dataclasses import dataclass, replace
 
 from edge_vision.datatypes import Detections, Frame, LabelInfo, QualityReport
-from edge_vision.inference import Engine, InferenceError, load_bundle
+from edge_vision.inference import Engine, InferenceError
 from edge_vision.inference.backends import BACKENDS
 from edge_vision.inference.bundle import PRECISIONS
 from edge_vision.inference.hardware import KINDS
+from edge_vision.inference.security import POLICIES, BundlePolicy, open_bundle
 from edge_vision.paths import find_model
 from edge_vision.ros import adapters, qos
 from edge_vision.ros.node import VisionNode
@@ -22,7 +23,8 @@ from edge_vision.ros.quality_gate import MODES, QualityGate
 class InferenceParameters(NodeParameters):
     model: str = parameter(
         "conveyor_parts",
-        "Model bundle (folder or model.yaml), a model file (.onnx, .tflite, ...), or the name of a bundled model.",
+        "Model bundle (folder, model.yaml or packaged .evb), a model file (.onnx, .tflite, ...), or the name of a "
+        "bundled model.",
     )
     decoder: str = parameter("", "Decoder of a bare model file; empty: recognised from its outputs.")
     hardware: str = parameter(
@@ -68,6 +70,21 @@ class InferenceParameters(NodeParameters):
     )
     quality_gate_age: float = parameter(
         2.0, "Seconds after which an image_quality no longer counts: frames then pass.", range=(0.0, 3600.0)
+    )
+    bundle_policy: str = parameter(
+        "any",
+        "Models that may be opened; signed: only bundles that one of trusted_keys signed (docs/bundle_security.md). "
+        "What is packaged is compared with its hashes in any case.",
+        choices=POLICIES,
+        read_only=True,
+    )
+    trusted_keys: str = parameter(
+        "", "Public keys of those who sign bundles: a file, or a folder of *.pub files.", read_only=True
+    )
+    bundle_key: str = parameter(
+        "",
+        "Where the key of encrypted bundles is: file:PATH, env:NAME or command:PROGRAM ARGUMENTS; never the key.",
+        read_only=True,
     )
 
 
@@ -175,6 +192,7 @@ class InferenceNode(VisionNode[InferenceParameters]):
             "threads": str(description.threads),
             "hardware": description.hardware,
             "chosen because": description.reason,
+            **({"bundle": self.engine.bundle.seal} if self.engine.bundle.seal else {}),
             **{f"not {name}": why for name, why in description.rejected},
             **self._gate.status(),
         }
@@ -187,16 +205,18 @@ class InferenceNode(VisionNode[InferenceParameters]):
         return f"frames are {'skipped' if gate.mode == 'skip' else 'marked'} for their quality ({why})"
 
     def _load(self, p: InferenceParameters) -> Engine:
-        bundle = load_bundle(find_model(p.model), decoder=p.decoder or None)
-        engine = Engine.load(
-            bundle,
-            backend=p.backend,
-            device=p.device,
-            precision=p.precision,
-            threads=p.threads,
-            hardware=p.hardware,
-            log=self.get_logger().info,
-        )
+        log = self.get_logger()
+        policy = BundlePolicy(p.bundle_policy, p.trusted_keys, p.bundle_key)
+        with open_bundle(find_model(p.model), policy, warn=log.warning, decoder=p.decoder or None) as bundle:
+            engine = Engine.load(
+                bundle,
+                backend=p.backend,
+                device=p.device,
+                precision=p.precision,
+                threads=p.threads,
+                hardware=p.hardware,
+                log=log.info,
+            )
         self._set_thresholds(engine, p)
         self.get_logger().info(str(engine.description))
         return engine

@@ -1,0 +1,122 @@
+"""A folder that its process alone reads, whose files cannot be changed and vanish with the process.
+
+The files are memfds (anonymous memory, memfd_create(2)), sealed against every write, and the folder holds links to them
+(`/proc/<pid>/fd/<n>`), by which any runtime, and the processes that try candidates, open them like other files. Once
+the folder is closed the memory goes when the last runtime that maps it lets go. A process that is killed leaves links
+to nothing, which the next one that makes such a folder removes, and what was put into `scratch`.
+"""
+
+from __future__ import annotations
+
+import atexit
+import contextlib
+import fcntl
+import os
+import shutil
+import stat
+import tempfile
+import time
+from collections.abc import Iterator
+from pathlib import Path
+from typing import BinaryIO
+
+from edge_vision.inference.errors import BackendError
+
+PREFIX = "edge_vision-bundle-"
+NEWBORN_SECONDS = 60.0  # a folder that is younger may be about to be locked
+_SEALS = ("F_SEAL_WRITE", "F_SEAL_SHRINK", "F_SEAL_GROW", "F_SEAL_SEAL")
+
+_open: set[PrivateFolder] = set()
+
+
+def memory_folders() -> tuple[Path, ...]:
+    """Folders in memory: of all, and of this user where there is one."""
+    runtime = os.environ.get("XDG_RUNTIME_DIR")
+    return (Path("/dev/shm"), *([Path(runtime)] if runtime else []))
+
+
+class PrivateFolder:
+    """path: of mode 0700; scratch: a folder in it for what runtimes make of the model.
+
+    in_memory: whether it must lie in memory, as for what was encrypted. Raises BackendError where it cannot be made.
+    """
+
+    def __init__(self, in_memory: bool) -> None:
+        places = [folder for folder in memory_folders() if folder.is_dir() and os.access(folder, os.W_OK | os.X_OK)]
+        if not places and (in_memory or not hasattr(os, "memfd_create")):
+            listed = " or ".join(map(str, memory_folders()))
+            raise BackendError(
+                f"there is no folder in memory to unpack the bundle to ({listed})", "mount a tmpfs there"
+            )
+        base = places[0] if places else Path(tempfile.gettempdir())
+        _sweep(base)
+        self._descriptors: list[int] = []
+        self._process = os.getpid()
+        self.path = Path(tempfile.mkdtemp(prefix=PREFIX, dir=base))
+        _open.add(self)
+        self._lock = os.open(self.path, os.O_RDONLY | os.O_DIRECTORY)
+        fcntl.flock(self._lock, fcntl.LOCK_EX)  # lives as long as this process or the folder
+        self._scratch = self.path / ".scratch"
+
+    @property
+    def scratch(self) -> Path:
+        self._scratch.mkdir(mode=0o700, exist_ok=True)
+        return self._scratch
+
+    @contextlib.contextmanager
+    def new_file(self, name: str) -> Iterator[BinaryIO]:
+        """A file to write; it can be read, and not be changed, when the block ends without an error.
+
+        name: with `/` between folders.
+        """
+        place = self.path / name
+        place.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
+        if not hasattr(os, "memfd_create"):
+            with place.open("xb") as stream:
+                yield stream
+            place.chmod(0o400)
+            return
+        descriptor = os.memfd_create(place.name, os.MFD_CLOEXEC | os.MFD_ALLOW_SEALING)
+        self._descriptors.append(descriptor)
+        with os.fdopen(descriptor, "wb", closefd=False) as stream:
+            yield stream
+        fcntl.fcntl(descriptor, fcntl.F_ADD_SEALS, sum(getattr(fcntl, name) for name in _SEALS))
+        os.fchmod(descriptor, 0o400)
+        place.symlink_to(f"/proc/{os.getpid()}/fd/{descriptor}")
+
+    def close(self) -> None:
+        """Remove the folder. May be called twice."""
+        if self not in _open or os.getpid() != self._process:  # in a fork it is the parent's
+            return
+        shutil.rmtree(self.path, ignore_errors=True)
+        for descriptor in [*self._descriptors, self._lock]:
+            os.close(descriptor)
+        _open.discard(self)
+
+    def __enter__(self) -> PrivateFolder:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
+
+
+def _sweep(base: Path) -> None:
+    """Remove what killed processes of this user left: folders that nobody holds the lock of."""
+    for folder in base.glob(f"{PREFIX}*"):
+        with contextlib.suppress(OSError):  # somebody else's, or gone meanwhile
+            descriptor = os.open(folder, os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW)
+            try:
+                status = os.fstat(descriptor)
+                old = time.time() - status.st_mtime > NEWBORN_SECONDS
+                if status.st_uid == os.getuid() and stat.S_IMODE(status.st_mode) == 0o700 and old:
+                    fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+                    shutil.rmtree(folder, ignore_errors=True)
+            finally:
+                os.close(descriptor)
+
+
+@atexit.register
+def _close_all() -> None:
+    """Of threads that were still loading when the process ended."""
+    for folder in list(_open):
+        folder.close()
