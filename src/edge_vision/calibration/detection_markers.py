@@ -43,9 +43,7 @@ def find_marked(
         return np.zeros(0, np.int64), np.zeros((0, 2)), inverted
     if board.kind == "aprilgrid":
         corners = _between_sides(gray, corners, lattice(board).reach)
-    # Of the middle of a square that it touches, a chess corner is 0.71 squares away.
-    farthest = 0.75 * (board.spacing if board.kind == "charuco" else board.marker)
-    ids, pixels = _placed(board, numbers, corners, farthest)
+    ids, pixels = _placed(board, numbers, corners)
     if board.kind == "aprilgrid":  # a tag's own corners only: those of its neighbour may be covered
         own = np.isin(ids, _tag_points(board)[numbers])
         ids, pixels = ids[own], pixels[own]
@@ -106,7 +104,7 @@ def tag_misfits(
         return np.zeros(0, np.int64), np.zeros((0, 2))
     corners = pixels[rows[whole]]
     side = float(np.median(np.hypot(*(corners - np.roll(corners, 1, 1)).reshape(-1, 2).T)))
-    points, expected = _placed(board, whole, corners, 0.75 * board.marker, without_itself=True)
+    points, expected = _placed(board, whole, corners, without_itself=True)
     known = place[points] >= 0
     at, expected = place[points[known]], expected[known]
     off = np.hypot(*(pixels[at] - expected).T) > max(1.0, 0.03 * side)
@@ -138,15 +136,18 @@ def _board_markers(gray: NDArray[np.uint8], board: Board) -> tuple[NDArray[np.in
         return numbers, corners
     x0, y0, x1, y1 = part
     windows = _COARSE if len(numbers) >= _NEAREST else (13, 23)
-    more = _found(np.ascontiguousarray(gray[y0:y1, x0:x1]), board, windows)
+    # Of one board: the bits in its markers are smaller than half of its other markers.
+    side = np.hypot(*(corners - np.roll(corners, 1, 1)).reshape(-1, 2).T)
+    least = 0.5 * float(np.median(side)) if len(numbers) >= _NEAREST else 0.0
+    more = _found(np.ascontiguousarray(gray[y0:y1, x0:x1]), board, windows, least)
     new = ~np.isin(more[0], numbers)
     return _named(board, np.append(first[0], more[0][new]), np.concatenate([first[1], more[1][new] + [x0, y0]]))
 
 
 def _found(
-    gray: NDArray[np.uint8], board: Board, windows: tuple[int, ...]
+    gray: NDArray[np.uint8], board: Board, windows: tuple[int, ...], least: float = 0.0
 ) -> tuple[NDArray[np.int64], NDArray[np.float64]]:
-    least = _LEAST_CELL * marker_cells(board.dictionary, board.first_marker, board.border).shape[0]
+    least = max(least, _LEAST_CELL * marker_cells(board.dictionary, board.first_marker, board.border).shape[0])
     return find_markers(gray, board.dictionary, board.border, board.first_marker, len(_markers(board)), windows, least)
 
 
@@ -160,10 +161,8 @@ def _named(
     board: Board, numbers: NDArray[np.int64], corners: NDArray[np.float64]
 ) -> tuple[NDArray[np.int64], NDArray[np.float64]]:
     """Without markers that were seen twice or lie where they cannot; ascending, corners from the print's top left."""
-    unique, counts = np.unique(numbers, return_counts=True)
-    single = unique[counts == 1]
-    places = np.array([int(np.flatnonzero(numbers == number)[0]) for number in single], np.int64)
-    corners = corners[places]
+    unique, places, counts = np.unique(numbers, return_index=True, return_counts=True)
+    single, corners = unique[counts == 1], corners[places[counts == 1]]
     if board.kind == "aprilgrid":  # AprilTag's drawing is OpenCV's turned by half a turn
         corners = corners[:, [2, 3, 0, 1]]
     kept = _consistent(board, single, corners)
@@ -173,15 +172,19 @@ def _named(
 def _missing(
     gray: NDArray[np.uint8], board: Board, numbers: NDArray[np.int64], corners: NDArray[np.float64]
 ) -> tuple[int, int, int, int] | None:
-    """(left, top, right, bottom) of the part of the image in which markers should be that were not found; None: none.
+    """(left, top, right, bottom) of the part of the image in which markers should be without which corners lack.
 
-    By a homography through the markers that were found; the whole image where they are too few for one.
+    By a homography through the markers that were found; the whole image where they are too few for one. None: nothing
+    lacks. The corners of a ChArUco board touch two markers, of which one is enough.
     """
     height, width = gray.shape
     if len(numbers) < _NEAREST:
         return 0, 0, width, height
     H, _ = cv2.findHomography(_markers(board)[numbers, :, :2].reshape(-1, 2), corners.reshape(-1, 2), 0)
-    others = np.setdiff1d(np.arange(len(_markers(board))), numbers)
+    order, distance = _by_distance(board)
+    near = distance <= _farthest(board)
+    touched = near & np.isin(order, numbers)
+    others = np.unique(order[near & ~touched.any(1)[:, None]])
     if H is None or not len(others):
         return None
     plane = np.concatenate([_markers(board)[others, :, :2], np.ones((len(others), 4, 1))], 2)
@@ -232,15 +235,19 @@ def _by_distance(board: Board) -> tuple[NDArray[np.int64], NDArray[np.float64]]:
     return order, np.take_along_axis(distance, order, 1)
 
 
+def _farthest(board: Board) -> float:
+    """m, from a point to the middles of the markers it touches: of the middle of its square it is 0.71 squares away."""
+    return 0.75 * (board.spacing if board.kind == "charuco" else board.marker)
+
+
 def _placed(
     board: Board,
     numbers: NDArray[np.int64],
     corners: NDArray[np.float64],
-    farthest: float,
     *,
     without_itself: bool = False,
 ) -> tuple[NDArray[np.int64], NDArray[np.float64]]:
-    """The points with a found marker not farther than ``farthest`` (m), where the nearest four markers place them.
+    """The points that touch a found marker, or its square; where the nearest four markers place them.
 
     A homography through their 4 to 16 corners, as linear least squares (Hartley and Zisserman, 4.1, with h33 = 1) for
     all points at once: so near, a lens's distortion is no matter. With the point as origin, h13 and h23 are its image.
@@ -250,7 +257,7 @@ def _placed(
     row[numbers] = np.arange(len(numbers))
     order, distance = _by_distance(board)
     there = row[order] >= 0
-    ids = np.flatnonzero(np.where(there, distance, np.inf).min(1) <= farthest)
+    ids = np.flatnonzero(np.where(there, distance, np.inf).min(1) <= _farthest(board))
     # The found ones first, each group still from the nearest on.
     nearest = np.take_along_axis(order[ids], np.argsort(~there[ids], 1, kind="stable")[:, :_NEAREST], 1)
     used = np.repeat(row[nearest] >= 0, 4, 1).astype(np.float64)
