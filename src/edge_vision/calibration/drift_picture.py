@@ -47,11 +47,10 @@ def _scale(check: Check, width: int) -> int:
     lengths = [np.hypot(*check.residuals[check.trusted].T)]
     if check.shift is not None:
         lengths.append(np.hypot(*check.shift.vectors[check.shift.known].T))
-    every = np.concatenate(lengths)
-    every = every[np.isfinite(every)]
-    if not len(every) or np.percentile(every, 90) <= 0:
+    longest = max((float(np.percentile(d, 90)) for each in lengths if len(d := each[np.isfinite(each)])), default=0.0)
+    if longest <= 0:
         return 1
-    wanted = _LONG * width / float(np.percentile(every, 90))
+    wanted = _LONG * width / longest
     return max((each for each in _SCALES if each <= wanted), default=1)
 
 
