@@ -230,7 +230,7 @@ def _agreed(camera: Camera, points: Floats, rays: Floats, found: Floats, noise: 
         residuals = np.full_like(found, np.nan)
     whitened = np.linalg.inv(np.linalg.cholesky(H)).T
     # Of those that have not moved, those that should have, were the camera to blame.
-    contradiction = float((unmoved & (np.hypot(*residuals.T) > 3 * band)).mean())
+    contradiction = float((unmoved & ~agree).mean())
     full = np.vstack([whitened[:3], root @ whitened[3:]]) * np.sqrt(_crowd(points[agree]))
     change = root @ unknown
     return SceneFit(
