@@ -160,15 +160,6 @@ def projection_error(scene: Scene, calibration: Calibration, pixels: Floats) -> 
     return off(pixels, turn)
 
 
-def work(settings: Settings) -> int:
-    return settings.runs + 2 * settings.solves
-
-
-def measure(settings: Settings, done: Callable[[int], object]) -> tuple[Section, ...]:
-    """Sections: the study of the sigmas, and what solves of 13 and of 186 views cost. ``done`` is told of each run."""
-    return _sigmas(settings, done), _times(settings, done)
-
-
 def study(runs: int, seed: int, done: Callable[[int], object] = lambda _: None) -> list[Run]:
     """Simulated calibrations in turns of model and bow, 15 to 30 views, noise 0.1 to 0.5 px."""
     results = []
@@ -192,7 +183,8 @@ def study(runs: int, seed: int, done: Callable[[int], object] = lambda _: None) 
     return results
 
 
-def _sigmas(settings: Settings, done: Callable[[int], object]) -> Section:
+def sigmas(settings: Settings, done: Callable[[int], object] = lambda _: None) -> Section:
+    """The study of the sigmas. ``done`` is told of each run."""
     results = study(settings.runs, settings.seed, done)
     checks, notes = [], []
     for label in sorted({run.scene for run in results}):
@@ -206,7 +198,8 @@ def _sigmas(settings: Settings, done: Callable[[int], object]) -> Section:
     return Section(f"{settings.runs} simulated calibrations", (), checks=tuple(checks), notes=tuple(notes))
 
 
-def _times(settings: Settings, done: Callable[[int], object]) -> Section:
+def times(settings: Settings, done: Callable[[int], object] = lambda _: None) -> Section:
+    """What cold solves of 13 and of 186 views cost."""
     rows = []
     scenes = {
         "13 views of 54 corners, plumb_bob": simulate(np.random.default_rng(2), "plumb_bob", views=13, rows=6),

@@ -18,11 +18,16 @@ from edge_vision.datatypes import CameraInfo
 from edge_vision.evaluation.latency import summarize
 
 SIZES = ((640, 480), (1280, 720), (1920, 1080))
+ROUNDS = 60
 CACHED = "cached maps, fixed point (ours)"
 
 
+def work() -> int:
+    return len(SIZES) * ROUNDS
+
+
 def rectification_sections(
-    sizes: Sequence[tuple[int, int]] = SIZES, rounds: int = 60, done: Callable[[int], object] = lambda _: None
+    sizes: Sequence[tuple[int, int]] = SIZES, rounds: int = ROUNDS, done: Callable[[int], object] = lambda _: None
 ) -> tuple[Section, ...]:
     """A section for each size: the contenders in turns, one image each, with as many threads as OpenCV takes."""
     return tuple(_section(width, height, rounds, done) for width, height in sizes)

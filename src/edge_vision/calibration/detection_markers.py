@@ -182,9 +182,9 @@ def _missing(
         return 0, 0, width, height
     H, _ = cv2.findHomography(_markers(board)[numbers, :, :2].reshape(-1, 2), corners.reshape(-1, 2), 0)
     order, distance = _by_distance(board)
-    near = distance <= _farthest(board)
-    touched = near & np.isin(order, numbers)
-    others = np.unique(order[near & ~touched.any(1)[:, None]])
+    near = np.less_equal(distance, _farthest(board))
+    touched = np.logical_and(near, np.isin(order, numbers)).any(1)
+    others = np.unique(order[~touched][near[~touched]])
     if H is None or not len(others):
         return None
     plane = np.concatenate([_markers(board)[others, :, :2], np.ones((len(others), 4, 1))], 2)
