@@ -133,6 +133,7 @@ if [ ! -f install/.edge_vision_built ] || [ "$(cat install/.edge_vision_built)" 
     fail "colcon build failed; the lines above say where"
   fi
   rm -f "$log"
+  find install -xtype l -delete # links to files that are no more
   echo "$built" > install/.edge_vision_built
 fi
 say "ready. In a shell of yours: . scripts/env.sh"

@@ -12,9 +12,9 @@ from geometry_msgs.msg import Point32, Pose, PoseStamped
 from ros_harness import RELIABLE
 from sensor_msgs.msg import CameraInfo, Image
 
+from edge_vision.calibration.boards import find_board
 from edge_vision.calibration.detection import detect
 from edge_vision.calibration.views import View
-from edge_vision.sources.board_scene import find_board
 
 BOARD = find_board("charuco_9x7_25mm")
 EXACT = {"error_degrees": 0.0, "error_share": 0.0}

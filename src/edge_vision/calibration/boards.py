@@ -25,6 +25,8 @@ import numpy as np
 import yaml
 from numpy.typing import NDArray
 
+from edge_vision.paths import share_directory
+
 KINDS = ("chessboard", "charuco", "aprilgrid", "circles", "acircles")
 
 DICTIONARIES = {
@@ -170,6 +172,19 @@ def read_board(path: str | os.PathLike[str]) -> Board:
     except OSError as error:
         raise BoardError(f"cannot read the board file {name}: {error.strerror}") from error
     return parse_board(content, name)
+
+
+def find_board(given: str) -> Board:
+    """The board of a YAML file, or of config/boards by its name ("charuco_9x7_25mm"). Raises BoardError."""
+    path = Path(given).expanduser()
+    if path.suffix in (".yaml", ".yml") or len(path.parts) > 1 or path.is_file():
+        return read_board(path)
+    folder = share_directory() / "config" / "boards"
+    bundled = folder / f"{given}.yaml"
+    if given and bundled.is_file():
+        return read_board(bundled)
+    known = ", ".join(sorted(file.stem for file in folder.glob("*.yaml")))
+    raise BoardError(f"there is no board '{given}'; give a YAML file that describes it, or one of {known}")
 
 
 def parse_board(content: Any, where: str = "board") -> Board:

@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import os
 import re
-import tempfile
 from pathlib import Path
 from typing import Any
 
@@ -17,6 +16,7 @@ import numpy as np
 import yaml
 from numpy.typing import NDArray
 
+from edge_vision.calibration.writing import write_text
 from edge_vision.datatypes import CameraInfo
 
 COEFFICIENTS = {
@@ -108,21 +108,10 @@ def write_camera_info(path: str | os.PathLike[str], info: CameraInfo) -> None:
 
     Makes the folder. Raises CameraInfoError.
     """
-    text = format_camera_info(info)
     target = Path(os.path.expanduser(os.fspath(path).removeprefix("file://")))
-    temporary = None
     try:
-        target.parent.mkdir(parents=True, exist_ok=True)
-        handle, temporary = tempfile.mkstemp(prefix=f".{target.name}.", dir=target.parent)
-        with os.fdopen(handle, "w", encoding="utf-8") as file:
-            file.write(text)
-            file.flush()
-            os.fsync(file.fileno())
-        os.chmod(temporary, target.stat().st_mode & 0o777 if target.exists() else 0o644)
-        os.replace(temporary, target)
+        write_text(target, format_camera_info(info))
     except OSError as error:
-        if temporary is not None and os.path.exists(temporary):
-            os.unlink(temporary)
         raise CameraInfoError(f"cannot write the camera_info file {target}: {error.strerror}") from error
 
 

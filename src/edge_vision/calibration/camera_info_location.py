@@ -32,6 +32,14 @@ def camera_name_of(camera_name: str, namespace: str) -> str:
     return name
 
 
+def filled_in(text: str, camera_name: str, environ: Mapping[str, str] = os.environ) -> str:
+    """The text with ``${NAME}`` and ``${ROS_HOME}`` ($ROS_HOME or ~/.ros) filled in, as camera_info_manager does."""
+    home = environ.get("HOME") or os.path.expanduser("~")
+    return text.replace("${NAME}", camera_name).replace(
+        "${ROS_HOME}", environ.get("ROS_HOME") or os.path.join(home, ".ros")
+    )
+
+
 def camera_info_path(url: str, camera_name: str, environ: Mapping[str, str] = os.environ) -> Path:
     """The file that a URL means, absolute; whether it is there is not looked at. "" is `DEFAULT_URL`.
 
@@ -39,10 +47,8 @@ def camera_info_path(url: str, camera_name: str, environ: Mapping[str, str] = os
     AMENT_PREFIX_PATH), ${NAME} and ${ROS_HOME} ($ROS_HOME or ~/.ros); and plain paths with ~. Raises CameraInfoError,
     with the remedy, for what cannot be a calibration's file.
     """
-    text = url.strip() or DEFAULT_URL
     home = environ.get("HOME") or os.path.expanduser("~")
-    ros_home = environ.get("ROS_HOME") or os.path.join(home, ".ros")
-    text = text.replace("${NAME}", camera_name).replace("${ROS_HOME}", ros_home)
+    text = filled_in(url.strip() or DEFAULT_URL, camera_name, environ)
     if unknown := re.search(r"\$\{\w*\}", text):
         raise CameraInfoError(f"camera_info {url}: {unknown[0]} is not known; there are ${{NAME}} and ${{ROS_HOME}}")
     scheme, separator, rest = text.partition("://")

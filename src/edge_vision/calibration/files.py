@@ -9,7 +9,6 @@ intrinsics only: R and P are not theirs, P is [K | 0] when read.
 from __future__ import annotations
 
 import os
-import tempfile
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -271,21 +270,6 @@ def _opencv_size(storage: Any) -> tuple[int, int] | None:
 
 
 # Both
-
-
-def write_text(path: str | os.PathLike[str], text: str) -> None:
-    """Writes the file whole or not at all; makes its folder. Raises OSError."""
-    target = Path(path)
-    target.parent.mkdir(parents=True, exist_ok=True)
-    handle, temporary = tempfile.mkstemp(prefix=f".{target.name}.", dir=target.parent)
-    try:
-        with os.fdopen(handle, "w", encoding="utf-8") as file:
-            file.write(text)
-        os.chmod(temporary, 0o644)
-        os.replace(temporary, target)
-    except BaseException:
-        os.unlink(temporary)
-        raise
 
 
 def _info(width: int, height: int, K: NDArray, D: NDArray, model: str, name: str, where: str) -> CameraInfo:

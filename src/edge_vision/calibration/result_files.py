@@ -8,10 +8,11 @@ from pathlib import Path
 
 from edge_vision.calibration import plots
 from edge_vision.calibration.camera_info_file import CameraInfoError
-from edge_vision.calibration.files import format_kalibr, format_opencv, format_ros, write_text
+from edge_vision.calibration.files import format_kalibr, format_opencv, format_ros
 from edge_vision.calibration.page import page
 from edge_vision.calibration.report import CalibrationReport, markdown
 from edge_vision.calibration.report_data import as_dict, as_record
+from edge_vision.calibration.writing import write_text
 
 
 def write_results(report: CalibrationReport, folder: Path) -> CalibrationReport:

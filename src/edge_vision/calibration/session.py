@@ -10,12 +10,14 @@ import threading
 from collections import deque
 from collections.abc import Callable
 from dataclasses import dataclass, field, replace
+from typing import Any
 
 import numpy as np
 
 from edge_vision.calibration import session_files
 from edge_vision.calibration.archive import Sample
 from edge_vision.calibration.boards import Board
+from edge_vision.calibration.report_data import as_record
 from edge_vision.calibration.result import Calibration, CalibrationError
 from edge_vision.calibration.sample_store import SampleStore
 from edge_vision.calibration.sampling import Selection
@@ -332,6 +334,12 @@ class Session:
         if calibration is None:
             return None
         return calibration.camera_info(self.options.camera_name, newest.frame.frame_id if newest is not None else "")
+
+    @property
+    def record(self) -> dict[str, Any]:
+        """How good the newest solution is, as its file keeps it (`report_data.as_record`); {} where there is none."""
+        solution = self._solution
+        return {} if solution is None else as_record(solution.assessment, solution.verdict)
 
     @property
     def rejected(self) -> dict[str, int]:

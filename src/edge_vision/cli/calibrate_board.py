@@ -28,11 +28,11 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def run(arguments: argparse.Namespace) -> int:
-    from edge_vision.calibration.boards import BoardError, read_board
+    from edge_vision.calibration.boards import BoardError, find_board
     from edge_vision.calibration.printing import ruler_length, sheet_pattern, write_board
 
     try:
-        board = read_board(arguments.board)
+        board = find_board(arguments.board)
         paper = write_board(board, arguments.output, paper=arguments.paper, dpi=arguments.dpi)
         sheet, _ = sheet_pattern(board, paper)
     except BoardError as error:

@@ -26,9 +26,7 @@ _EVERY = {"board": 5, "reference": 5, "take_reference": 15}
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument(
-        "source", metavar="SOURCE", help="folder or pattern of images, a video, any other source"
-    )
+    parser.add_argument("source", metavar="SOURCE", help="folder or pattern of images, a video, any other source")
     parser.add_argument(
         "--calibration",
         required=True,
@@ -37,7 +35,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         help="ROS YAML, Kalibr camchain (FILE:cam1 for another of its cameras) or OpenCV FileStorage",
     )
     how = parser.add_mutually_exclusive_group(required=True)
-    how.add_argument("--board", metavar="FILE", default=argparse.SUPPRESS, help="YAML of a board that is shown")
+    how.add_argument(
+        "--board", metavar="BOARD", default=argparse.SUPPRESS, help="YAML or name of a board that is shown"
+    )
     how.add_argument("--reference", metavar="FILE", default=argparse.SUPPRESS, help="the scene as it was, .npz")
     how.add_argument(
         "--take-reference", metavar="FILE", default=argparse.SUPPRESS, help="keep the scene as it is now, .npz"
@@ -78,7 +78,7 @@ def run(arguments: argparse.Namespace) -> int:
     content = json.dumps(as_dict(check, arguments), indent=2, allow_nan=False)
     try:
         if wanted and wanted != "-":
-            from edge_vision.calibration.files import write_text
+            from edge_vision.calibration.writing import write_text
 
             write_text(wanted, content + "\n")
         if getattr(arguments, "png", None):
@@ -102,13 +102,13 @@ def _read(name: str) -> Stored:
 
 
 def _by_board(arguments: argparse.Namespace, stored: Stored, limits: Limits) -> tuple[Check, NDArray[np.uint8]]:
-    from edge_vision.calibration.boards import read_board
+    from edge_vision.calibration.boards import find_board
     from edge_vision.calibration.detection import detect
     from edge_vision.calibration.drift import Check
     from edge_vision.calibration.drift_board import BoardCheck
     from edge_vision.calibration.views import View
 
-    board = read_board(arguments.board)
+    board = find_board(arguments.board)
     watched = BoardCheck(stored, board, limits, most=_LOOKS["board"])
     reasons: list[str] = []
     shown = None

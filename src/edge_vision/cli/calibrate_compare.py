@@ -37,11 +37,11 @@ def run(arguments: argparse.Namespace) -> int:
     from edge_vision.calibration import plots
     from edge_vision.calibration.camera_info_file import CameraInfoError
     from edge_vision.calibration.difference import difference
-    from edge_vision.calibration.files import write_text
     from edge_vision.calibration.page import difference_page
     from edge_vision.calibration.report import difference_table, table_text
     from edge_vision.calibration.report_data import difference_dict
     from edge_vision.calibration.result import CalibrationError
+    from edge_vision.calibration.writing import write_text
 
     wanted = {kind: getattr(arguments, kind, None) for kind in ("png", "html", "json")}
     if (wanted["png"] or wanted["html"]) and (missing := plots.problem()):

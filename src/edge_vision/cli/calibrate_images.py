@@ -31,8 +31,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "--board",
         required=True,
         default=argparse.SUPPRESS,
-        metavar="FILE",
-        help="the board's YAML (or Kalibr's target file)",
+        metavar="BOARD",
+        help="the board's YAML (or Kalibr's target file), or the name of one in config/boards",
     )
     parser.add_argument(
         "--model",
@@ -73,7 +73,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(arguments: argparse.Namespace) -> int:
     from edge_vision.calibration import plots
-    from edge_vision.calibration.boards import BoardError, read_board
+    from edge_vision.calibration.boards import BoardError, find_board
     from edge_vision.calibration.report import text
     from edge_vision.calibration.result import CalibrationError
     from edge_vision.calibration.result_files import report_json
@@ -86,7 +86,7 @@ def run(arguments: argparse.Namespace) -> int:
         if hasattr(arguments, "terms") and arguments.model == "auto":
             return _fail("--terms are those of a model: give --model, too")
         _check_writable(wanted)
-        report = calibrate(arguments, read_board(arguments.board))
+        report = calibrate(arguments, find_board(arguments.board))
     except (BoardError, SourceError, CalibrationError, OSError) as error:
         return _fail(str(error))
     try:
@@ -223,10 +223,10 @@ def _spaced(count: int, wanted: int) -> list[float]:
 
 def _write(report: CalibrationReport, wanted: dict[str, str | None]) -> CalibrationReport:
     """The files asked for; the report with their names. Raises OSError."""
-    from edge_vision.calibration.files import write_text
     from edge_vision.calibration.page import page
     from edge_vision.calibration.report import markdown
     from edge_vision.calibration.result_files import report_json, write_results
+    from edge_vision.calibration.writing import write_text
 
     if wanted["output"]:
         report = write_results(report, Path(wanted["output"]).expanduser())

@@ -11,13 +11,12 @@ from geometry_msgs.msg import PoseStamped
 from numpy.typing import NDArray
 from rclpy.clock import Clock, ClockType
 
-from edge_vision.calibration.boards import Board
+from edge_vision.calibration.boards import Board, find_board
 from edge_vision.calibration.models import matrix_of, rotation_vectors
 from edge_vision.calibration.projection import Camera
 from edge_vision.datatypes import CalibrationStatus
 from edge_vision.ros.board_input import TOPIC
 from edge_vision.ros.calibration_adapters import CALIBRATION_STATUS
-from edge_vision.ros.calibration_files import find_board
 from edge_vision.ros.node import VisionNode
 from edge_vision.ros.parameters import NodeParameters, parameter
 from edge_vision.simulation.lens import Lens

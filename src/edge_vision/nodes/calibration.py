@@ -11,17 +11,14 @@ from typing import Any
 
 from std_srvs.srv import Trigger
 
-from edge_vision.calibration.assessment import assess
-from edge_vision.calibration.camera_info_location import camera_info_path, camera_name_of
-from edge_vision.calibration.report_data import as_record
+from edge_vision.calibration.boards import find_board
+from edge_vision.calibration.camera_info_location import camera_info_path, camera_name_of, filled_in
 from edge_vision.calibration.session import Session, SessionOptions
-from edge_vision.calibration.verdict import judge
 from edge_vision.datatypes import CalibrationStatus, CameraInfo, Frame, Outcome
 from edge_vision.ros import adapters
 from edge_vision.ros.calibration_adapters import CALIBRATION_STATUS
 from edge_vision.ros.calibration_commit import Committer
 from edge_vision.ros.calibration_diagnostics import attention, figures
-from edge_vision.ros.calibration_files import filled_in, find_board
 from edge_vision.ros.calibration_preview import Preview
 from edge_vision.ros.node import Unusable, VisionNode
 from edge_vision.ros.parameters import NodeParameters, parameter
@@ -255,18 +252,11 @@ class CalibrationNode(VisionNode[CalibrationParameters]):
             return Outcome(False, "there is no calibration yet: collect views first, then call ~/calibrate")
         status = session.status()
         path = camera_info_path(p.camera_info, self._camera_name)
-        done = committer.commit(replace(info, camera_name=self._camera_name), path, self._record(status))
+        done = committer.commit(replace(info, camera_name=self._camera_name), path, session.record)
         if done.in_use:
             session.mark_committed(True)
         judged = "" if status.verdict == "good" else f" (its verdict is: {status.verdict})"
         return Outcome(done.success, done.message + judged)
-
-    def _record(self, status: CalibrationStatus) -> dict[str, Any]:
-        """What the file keeps beside the calibration: how good it is."""
-        session = self._session
-        assert session.calibration is not None
-        found = assess(session.calibration, session.board)
-        return as_record(found, judge(found)) | {"verdict": status.verdict, "reasons": list(status.reasons)}
 
     def _on_done(self) -> None:
         """The session has made its final solution, on its worker thread, which must not wait for a camera."""

@@ -8,14 +8,15 @@ from pathlib import Path
 
 from std_srvs.srv import Trigger
 
-from edge_vision.calibration.camera_info_location import camera_info_path, camera_name_of
+from edge_vision.calibration.boards import find_board
+from edge_vision.calibration.camera_info_location import camera_info_path, camera_name_of, filled_in
 from edge_vision.calibration.detection import to_gray
 from edge_vision.calibration.drift import Limits, Stored, read_stored
 from edge_vision.calibration.drift_features import read_reference, write_reference
 from edge_vision.calibration.drift_watching import Watcher
 from edge_vision.datatypes import CameraInfo, Frame, Outcome
 from edge_vision.ros import adapters
-from edge_vision.ros.calibration_files import difference, filled_in, find_board
+from edge_vision.ros.calibration_files import difference
 from edge_vision.ros.node import VisionNode
 from edge_vision.ros.parameters import NodeParameters, parameter
 from edge_vision.ros.quality_adapters import mono_or_bgr

@@ -1,41 +1,20 @@
-"""The files of the calibration node: the camera's camera_info, written and proved; the board; folders."""
+"""The files of the calibration node: the camera's camera_info, written and proved."""
 
 from __future__ import annotations
 
-import os
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
-from edge_vision.calibration.boards import Board, read_board
 from edge_vision.calibration.camera_info_file import CameraInfoError, read_camera_info
-from edge_vision.calibration.files import format_ros, write_text
+from edge_vision.calibration.files import format_ros
+from edge_vision.calibration.writing import write_text
 from edge_vision.datatypes import CameraInfo
-from edge_vision.paths import share_directory
 
 _SAME = 1e-9  # relative; files of 12 digits pass
 _SMALLEST = 1e-3  # what is less than this is compared with it
-
-
-def filled_in(text: str, camera_name: str) -> str:
-    """The text with ``${NAME}`` and ``${ROS_HOME}`` (~/.ros where not set) filled in, as camera_info_manager does."""
-    home = os.environ.get("ROS_HOME") or "~/.ros"
-    return text.replace("${ROS_HOME}", home).replace("${NAME}", camera_name)
-
-
-def find_board(given: str) -> Board:
-    """The board of a YAML file, or of config/boards by its name. Raises BoardError, ValueError, with the remedy."""
-    path = Path(given).expanduser()
-    if path.suffix in (".yaml", ".yml") or len(path.parts) > 1:
-        return read_board(path)
-    folder = share_directory() / "config" / "boards"
-    bundled = folder / f"{given}.yaml"
-    if given and bundled.is_file():
-        return read_board(bundled)
-    known = ", ".join(sorted(file.stem for file in folder.glob("*.yaml")))
-    raise ValueError(f"there is no board '{given}'; give a YAML file that describes it, or one of {known}")
 
 
 def difference(wanted: CameraInfo, found: CameraInfo) -> str:

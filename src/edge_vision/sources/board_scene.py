@@ -2,17 +2,15 @@
 
 from __future__ import annotations
 
-import os
 import time
 from functools import lru_cache
 
 import numpy as np
 from numpy.typing import NDArray
 
-from edge_vision.calibration.boards import Board, BoardError, read_board
+from edge_vision.calibration.boards import Board, find_board
 from edge_vision.calibration.printing import board_pattern, rasterise
 from edge_vision.datatypes import CameraInfo
-from edge_vision.paths import share_directory
 from edge_vision.simulation.board_options import BoardOptions
 from edge_vision.simulation.board_scene import BoardScene, Sheet
 from edge_vision.simulation.movement import Pose, between
@@ -68,18 +66,6 @@ class SimulatedBoard(SimulatedScene):
         if not self._began_with.calibrated:
             return None
         return self._began_with.camera_info(frame_id=self._frame_id)
-
-
-def find_board(name: str) -> Board:
-    """A bundled board by its name, or that of a YAML file. Raises BoardError."""
-    if os.sep not in name and not name.endswith((".yaml", ".yml")):
-        folder = share_directory() / "config" / "boards"
-        if (folder / f"{name}.yaml").is_file():
-            return read_board(folder / f"{name}.yaml")
-        if not os.path.exists(name):
-            bundled = ", ".join(sorted(path.stem for path in folder.glob("*.yaml")))
-            raise BoardError(f"no board '{name}': give the path of a board's YAML, or one of {bundled}")
-    return read_board(name)
 
 
 @lru_cache(maxsize=2)

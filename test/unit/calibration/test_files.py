@@ -18,8 +18,8 @@ from edge_vision.calibration.files import (
     parse_opencv,
     read_calibration,
     read_chain_transforms,
-    write_text,
 )
+from edge_vision.calibration.writing import write_text
 from edge_vision.datatypes import CameraInfo
 
 numbers = st.floats(-1e3, 1e3, allow_nan=False).map(lambda value: value / 997)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from dataclasses import replace
 
 import numpy as np
@@ -10,13 +11,12 @@ import yaml
 from hypothesis import given
 from hypothesis import strategies as st
 
-from edge_vision.calibration.boards import BoardError
+from edge_vision.calibration.boards import BoardError, find_board
 from edge_vision.calibration.camera_info_file import CameraInfoError, read_camera_info
+from edge_vision.calibration.camera_info_location import filled_in
 from edge_vision.datatypes import CameraInfo
 from edge_vision.ros.calibration_files import (
     difference,
-    filled_in,
-    find_board,
     holds_already,
     write_camera_info_file,
 )
@@ -31,7 +31,7 @@ def test_folders_are_filled_in_as_ros_has_them(monkeypatch) -> None:
     monkeypatch.setenv("ROS_HOME", "/data/ros")
     assert filled_in("${ROS_HOME}/calibration/${NAME}", "left") == "/data/ros/calibration/left"
     monkeypatch.delenv("ROS_HOME")
-    assert filled_in("${ROS_HOME}/calibration", "left") == "~/.ros/calibration"
+    assert filled_in("${ROS_HOME}/calibration", "left") == os.path.expanduser("~/.ros/calibration")
     assert filled_in("", "left") == ""
 
 

@@ -7,11 +7,12 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from edge_vision.calibration.boards import find_board
 from edge_vision.calibration.detection import detect
 from edge_vision.calibration.views import Rejected, View
 from edge_vision.simulation.movement import Hand, Manner, shown_poses
 from edge_vision.sources import SourceError, open_source
-from edge_vision.sources.board_scene import SimulatedBoard, find_board
+from edge_vision.sources.board_scene import SimulatedBoard
 
 BOARDS = ("acircles_4x11_20mm", "aprilgrid_6x6_22mm", "charuco_9x7_25mm", "chessboard_9x6_25mm", "circles_7x5_30mm")
 FACING = np.eye(3), np.array([-0.1, -0.07, 0.45])
@@ -117,7 +118,7 @@ def test_a_board_of_ones_own(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("uri", "said"),
     [
-        ("sim://board?board=nonesuch", "no board 'nonesuch': .* charuco_9x7_25mm"),
+        ("sim://board?board=nonesuch", "no board 'nonesuch'; .* charuco_9x7_25mm"),
         ("sim://board?board=no/such.yaml", "no such board file"),
         ("sim://board?model=pinhole", "one of plumb_bob"),
         ("sim://board?shutter=1", "unknown option 'shutter'"),
