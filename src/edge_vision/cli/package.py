@@ -20,17 +20,11 @@ DESCRIPTION = (
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("bundle", nargs="?", help="bundled model, bundle folder, model file or packaged bundle")
-    parser.add_argument(
-        "-o", "--out", type=Path, help="the packaged bundle: a new folder, or with --archive a new file"
-    )
-    parser.add_argument(
-        "--sign", action="append", metavar="KEY", help="Ed25519 private key to sign with; may be repeated"
-    )
+    parser.add_argument("-o", "--out", type=Path, help="where to: a new folder, or with --archive a new file")
+    parser.add_argument("--sign", action="append", metavar="KEY", help="Ed25519 private key; may be repeated")
     parser.add_argument("--encrypt", metavar="KEY", help="key to encrypt with (AES-256-GCM)")
     parser.add_argument("--archive", action="store_true", help="one file (.evb) instead of a folder")
-    parser.add_argument(
-        "--verify", action="store_true", help="check BUNDLE: every file's hash, and with --trust who signed"
-    )
+    parser.add_argument("--verify", action="store_true", help="check every file's hash, and with --trust who signed")
     parser.add_argument("--trust", metavar="PUB", help="public key, or folder of them: BUNDLE must be signed by one")
     parser.add_argument("--key", metavar="KEY", help="key that BUNDLE is encrypted with, to check or repackage it")
     parser.add_argument("--new-signing-key", type=Path, metavar="FILE", help="make a key pair: FILE and FILE.pub")

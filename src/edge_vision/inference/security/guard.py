@@ -111,7 +111,7 @@ def open_with(path: str | Path, means: Means, **overrides: Any) -> Iterator[Bund
         with contextlib.ExitStack() as stack:
             manifest, seal = _checked_seal(source, means)
             _fits_in_memory(source, manifest)
-            folder = stack.enter_context(PrivateFolder(in_memory=seal.encrypted))
+            folder = stack.enter_context(PrivateFolder())
             with _named(folder.path, source.path):
                 _unpack(source, manifest, means, folder)
                 bundle = bundles.load_bundle(folder.path, **overrides)
@@ -220,6 +220,19 @@ def _unpack(source: Source, manifest: Manifest, means: Means, folder: PrivateFol
     for file in manifest.files:
         with folder.new_file(file.path.removesuffix(ENCRYPTED) if key else file.path) as out:
             _copy(source, file, out.write, manifest, key)
+    if _has_external_data(folder.path):
+        folder.without_links()
+
+
+def _has_external_data(folder: Path) -> bool:
+    """Whether an ONNX file there has weights in a file beside it, which it names: ONNX Runtime and OpenVINO resolve
+    links before they look for that."""
+    files = [place for place in folder.rglob("*") if place.is_file()]
+    for model in (place for place in files if place.suffix == ".onnx"):
+        content = model.read_bytes()
+        if any(other.name.encode() in content for other in files if other != model):
+            return True
+    return False
 
 
 def _copy(

@@ -149,11 +149,13 @@ class _ArchiveWriter:
         return self
 
     def __exit__(self, kind: object, *_: object) -> None:
-        if kind is None:
+        try:
             self._archive.close()
-            self._stream.flush()
-            os.fsync(self._stream.fileno())
-        self._stream.close()
+            if kind is None:
+                self._stream.flush()
+                os.fsync(self._stream.fileno())
+        finally:
+            self._stream.close()
 
 
 def _add(

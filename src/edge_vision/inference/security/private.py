@@ -38,17 +38,16 @@ def memory_folders() -> tuple[Path, ...]:
 class PrivateFolder:
     """path: of mode 0700; scratch: a folder in it for what runtimes make of the model.
 
-    in_memory: whether it must lie in memory, as for what was encrypted. Raises BackendError where it cannot be made.
+    Raises BackendError where there is no folder in memory to make it in.
     """
 
-    def __init__(self, in_memory: bool) -> None:
+    def __init__(self) -> None:
         places = [folder for folder in memory_folders() if folder.is_dir() and os.access(folder, os.W_OK | os.X_OK)]
-        if not places and (in_memory or not hasattr(os, "memfd_create")):
+        if not places:
             listed = " or ".join(map(str, memory_folders()))
-            raise BackendError(
-                f"there is no folder in memory to unpack the bundle to ({listed})", "mount a tmpfs there"
-            )
-        base = places[0] if places else Path(tempfile.gettempdir())
+            problem = f"there is no folder in memory that can be written to unpack the bundle to ({listed})"
+            raise BackendError(problem, "mount a tmpfs there")
+        base = places[0]
         _sweep(base)
         self._descriptors: list[int] = []
         self._process = os.getpid()
@@ -83,6 +82,16 @@ class PrivateFolder:
         fcntl.fcntl(descriptor, fcntl.F_ADD_SEALS, sum(getattr(fcntl, name) for name in _SEALS))
         os.fchmod(descriptor, 0o400)
         place.symlink_to(f"/proc/{os.getpid()}/fd/{descriptor}")
+
+    def without_links(self) -> None:
+        """Put ordinary files, still of memory, in the place of the links: for a runtime that follows links and looks
+        for a file beside the model. They are removed with the folder, and by nobody else should the process be
+        killed."""
+        for link in [place for place in self.path.rglob("*") if place.is_symlink()]:
+            content = link.read_bytes()
+            link.unlink()
+            link.write_bytes(content)
+            link.chmod(0o400)
 
     def close(self) -> None:
         """Remove the folder. May be called twice."""

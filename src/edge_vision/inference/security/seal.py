@@ -163,7 +163,8 @@ def _signatures(content: bytes, shown: Path) -> list[tuple[str, bytes]]:
         for line in lines:
             kind, key_id, text = line.decode("ascii").split(" ")
             signature = base64.b64decode(text, validate=True)
-            if kind != "ed25519" or not re.fullmatch("[0-9a-f]{16}", key_id) or len(signature) != 64:
+            canonical = base64.b64encode(signature).decode() == text
+            if kind != "ed25519" or not re.fullmatch("[0-9a-f]{16}", key_id) or len(signature) != 64 or not canonical:
                 raise ValueError("no line of an Ed25519 signature")
             found.append((key_id, signature))
     except (ValueError, binascii.Error) as error:
