@@ -58,7 +58,7 @@ def test_the_hand_shows_its_own_poses_and_then_what_is_asked(observer, start) ->
 
 def test_a_hands_speed_and_error_can_be_changed_while_it_moves(observer, start) -> None:
     hand = start("board_hand", parameters={"hold": 0.1, "speed": 3.0}, namespace="/live")
-    observer.wait_for_status("live/board_hand", b"\x00", hand)
+    observer.spin_until(lambda: "live/board_hand" in observer.diagnostics, "the hand's diagnostics", hand)
     assert observer.set_parameter("/live/board_hand", "speed", 0.5) == (True, "")
     assert observer.set_parameter("/live/board_hand", "error_degrees", 0.0) == (True, "")
     refused, reason = observer.set_parameter("/live/board_hand", "speed", 0.0)
