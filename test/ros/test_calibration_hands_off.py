@@ -11,6 +11,7 @@ from pathlib import Path
 
 import numpy as np
 import psutil
+import pytest
 from edge_vision.msg import CalibrationStatus
 from edge_vision.srv import CalibrationFiles
 from sensor_msgs.msg import CameraInfo
@@ -19,6 +20,8 @@ from std_srvs.srv import Trigger
 from edge_vision.calibration.camera_info_file import read_camera_info
 from edge_vision.calibration.difference import difference
 from edge_vision.simulation.board_options import BoardOptions
+
+pytestmark = pytest.mark.timeout(300)  # a whole calibration, at the speed of a hand
 
 SOURCE = "sim://board?width=640&height=480&fps=15&seed=3"
 BOARD = "charuco_9x7_25mm"
