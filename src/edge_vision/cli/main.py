@@ -23,6 +23,7 @@ COMMANDS = {
     "quality": "how good pictures are, by themselves and against a reference: table, CSV, JSON, a page with plots",
     "sensor": "measure a camera by EMVA 1288: gain, noise, quantum efficiency, dynamic range, nonuniformity",
     "calibrate": "print a board, calibrate a camera from its images, compare two calibrations",
+    "diagnose": "what is wrong with a training, from its loss curves",
     "dataset": "check a dataset (labels, leaks, statistics), split it by sequence",
     "parameters": "every node's topics and parameters, as a table",
 }

@@ -76,7 +76,7 @@ def _classes(axes: Any, s: DatasetStatistics) -> None:
     if len(splits) > 1:
         axes.legend(frameon=False, fontsize=8)
     more = f" (the {_MOST_CLASSES} most frequent of {len(s.classes)})" if len(s.classes) > _MOST_CLASSES else ""
-    _style(axes, f"objects by class, {s.imbalance:.1f} : 1{more}")
+    style(axes, f"objects by class, {s.imbalance:.1f} : 1{more}")
 
 
 def _scatter(axes: Any, s: DatasetStatistics) -> None:
@@ -87,11 +87,11 @@ def _scatter(axes: Any, s: DatasetStatistics) -> None:
     axes.scatter(wide[some], high[some], s=4, color=_LINE, alpha=0.25, linewidths=0, rasterized=True)
     axes.axvline(s.stride, color=_LIMIT, linewidth=1, linestyle=(0, (4, 3)))
     axes.axhline(s.stride, color=_LIMIT, linewidth=1, linestyle=(0, (4, 3)))
-    axes.set_xscale("log")
-    axes.set_yscale("log")
+    axes.set_xlim(0, max(float(np.percentile(wide, 99.5)) * 1.1, 2.0 * s.stride))
+    axes.set_ylim(0, max(float(np.percentile(high, 99.5)) * 1.1, 2.0 * s.stride))
     axes.set_xlabel("width, px", color=_FAINT)
     axes.set_ylabel("height, px", color=_FAINT)
-    _style(axes, f"boxes in the input of {s.input_size[0]} x {s.input_size[1]}; dashed: stride {s.stride}")
+    style(axes, f"boxes in {s.input_size[0]} x {s.input_size[1]}; dashed: stride")
 
 
 def _sides(axes: Any, s: DatasetStatistics) -> None:
@@ -106,20 +106,22 @@ def _histogram(axes: Any, values: Any, title: str, borders: list[tuple[float, st
     for place, text in borders:
         if low <= place <= high:
             axes.axvline(place, color=_LIMIT, linewidth=1, linestyle=(0, (4, 3)))
-            axes.text(place, 0.97, f" {text}", transform=axes.get_xaxis_transform(), fontsize=8, color=_LIMIT, va="top")
+            side = "right" if place > (low + high) / 2 else "left"
+            where = axes.get_xaxis_transform()
+            axes.text(place, 0.97, f" {text} ", transform=where, fontsize=8, color=_LIMIT, va="top", ha=side)
     if log2:
         # Whole powers where there is room, halves where the range is narrow.
         step = 1.0 if high - low >= 2 else 0.5 if high - low >= 1 else 0.25
         ticks = np.arange(np.ceil(low / step) * step, high, step)
         axes.set_xticks(ticks, [f"{2.0**t:.3g}" for t in ticks])
-    _style(axes, title)
+    style(axes, title)
 
 
 def _counts(axes: Any, s: DatasetStatistics) -> None:
     most = int(s.per_image.max(initial=0))
     edges = np.arange(-0.5, most + 1.5) if most <= 60 else 50
     axes.hist(s.per_image, bins=edges, color=_LINE)
-    _style(axes, f"boxes in an image, mean {s.per_image.mean():.1f}")
+    style(axes, f"boxes in an image, mean {s.per_image.mean():.1f}")
 
 
 def _images(axes: Any, s: DatasetStatistics) -> None:
@@ -131,11 +133,13 @@ def _images(axes: Any, s: DatasetStatistics) -> None:
     axes.invert_yaxis()
     axes.set_ylim(max(len(shown), 3) - 0.5, -0.5)
     more = f" (8 of {len(s.sizes)})" if len(s.sizes) > 8 else ""
-    _style(axes, f"sizes of images{more}")
+    style(axes, f"sizes of images{more}")
 
 
-def _style(axes: Any, title: str) -> None:
-    axes.set_title(title, loc="left", color=_INK, fontsize=9.5, weight="bold", pad=4)
+def style(axes: Any, title: str) -> None:
+    """What all plots of the room look like."""
+    if title:
+        axes.set_title(title, loc="left", color=_INK, fontsize=9.5, weight="bold", pad=4)
     axes.grid(color="#e4e8ec", linewidth=0.8)
     axes.set_axisbelow(True)
     axes.tick_params(colors=_FAINT)
