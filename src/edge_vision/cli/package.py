@@ -6,6 +6,7 @@ import argparse
 import contextlib
 import signal
 import sys
+import time
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -72,8 +73,10 @@ def _run(args: argparse.Namespace) -> int:
     policy = security.BundlePolicy("signed" if args.trust else "any", args.trust or "", reference)
     path = find_model(args.bundle)
     if args.verify:
+        begun = time.perf_counter()
         seal = security.inspect(path, policy, warn=_warn)
-        print(f"{path}: {seal.name}, {seal.files} files, {seal.size / 1e6:.2f} MB: whole; {seal}")
+        took = (time.perf_counter() - begun) * 1e3
+        print(f"{path}: {seal.name}, {seal.files} files, {seal.size / 1e6:.2f} MB: whole; {seal} (in {took:.0f} ms)")
         if not args.trust:
             print("  --trust PUB tells whether somebody whom you trust signed it", file=sys.stderr)
         if seal.encrypted and not args.key:

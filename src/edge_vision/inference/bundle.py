@@ -123,7 +123,7 @@ def load_bundle(
         raise ModelError(
             path, "there is no such file or folder", "check the path; a bundle is a folder with model.yaml"
         )
-    _check_seal(path)
+    seal = _check_seal(path)
     if path.is_dir():
         path = path / "model.yaml"
         if not path.is_file():
@@ -149,7 +149,7 @@ def load_bundle(
             input=read_input(given, dataclasses.asdict(bundle.input)),
             variants=tuple(_overridden(variant, input_overrides, path) for variant in bundle.variants),
         )
-    changes: dict[str, Any] = {}
+    changes: dict[str, Any] = {"seal": seal} if seal else {}
     if decoder:
         changes |= {"decoder": decoder, "task": task_of(decoder)}
     if labels is not None:
@@ -160,8 +160,8 @@ def load_bundle(
     return dataclasses.replace(bundle, **changes) if changes else bundle
 
 
-def _check_seal(path: Path) -> None:
-    """Of a bundle that was packaged, the files are those that were. Raises ModelError."""
+def _check_seal(path: Path) -> str:
+    """Of a bundle that was packaged, the files are those that were: who signed it, "" for others. Raises ModelError."""
     folder = path if path.is_dir() else path.parent
     if path.suffix == ".evb":
         remedy = "the inference node opens it; `edge_vision package FILE -o FOLDER` unpacks it"
@@ -169,7 +169,8 @@ def _check_seal(path: Path) -> None:
     if (path.is_dir() or path.suffix in (".yaml", ".yml")) and (folder / "seal.json").is_file():
         from edge_vision.inference.security import check_folder
 
-        check_folder(folder)
+        return str(check_folder(folder))
+    return ""
 
 
 def _overridden(variant: Variant, overrides: Mapping[str, Any], path: Path) -> Variant:

@@ -122,9 +122,7 @@ def open_choice(bundle: Bundle, choice: Choice, *, reason: str = "asked for", ha
     module = require(choice.backend)
     variant = choice.variant
     if bundle.scratch is not None and (choice.backend, variant.path.suffix) in LEAVES_FILES:
-        problem = (
-            f"backend {choice.backend} leaves parts of {variant.path.suffix} on disk; the bundle is encrypted"
-        )
+        problem = f"backend {choice.backend} leaves parts of {variant.path.suffix} on disk; the bundle is encrypted"
         raise BackendError(problem, "use another backend")
     spec = variant.input or bundle.input
     options = SessionOptions(

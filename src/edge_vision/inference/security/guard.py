@@ -137,7 +137,7 @@ def inspect(path: str | Path, policy: BundlePolicy = ANY, *, warn: Warn | None =
         return seal
 
 
-def check_folder(folder: Path) -> None:
+def check_folder(folder: Path) -> Seal:
     """Compare a packaged folder with its seal: for those that load it without a policy.
 
     Raises ModelError where it was changed, or is encrypted.
@@ -149,6 +149,7 @@ def check_folder(folder: Path) -> None:
         raise ModelError(folder, "is encrypted", remedy)
     for file in manifest.files:
         _copy(source, file, lambda _: None, manifest, None)
+    return seal
 
 
 @contextlib.contextmanager
@@ -218,8 +219,10 @@ def _unpack(source: Source, manifest: Manifest, means: Means, folder: PrivateFol
             raise KeyProblem("is encrypted, and no key is given", remedy, str(source.path))
         key = means.key()
     for file in manifest.files:
-        with folder.new_file(file.path.removesuffix(ENCRYPTED) if key else file.path) as out:
-            _copy(source, file, out.write, manifest, key)
+        folder.write(
+            file.path.removesuffix(ENCRYPTED) if key else file.path,
+            lambda write, file=file: _copy(source, file, write, manifest, key),  # type: ignore[misc]
+        )
     if _has_external_data(folder.path):
         folder.without_links()
 

@@ -14,6 +14,7 @@ import binascii
 import contextlib
 import hashlib
 import os
+import re
 import secrets
 import shlex
 import stat
@@ -33,6 +34,9 @@ FORMS = "file:PATH, env:NAME or command:PROGRAM ARGUMENTS"
 PUBLIC_SUFFIXES = (".pub", ".pem")
 
 Warn = Callable[[str], None]
+
+_LIKE_A_KEY = re.compile(r"[0-9A-Za-z+/_-]{43}=?|[0-9a-fA-F]{64}")
+"""What stands in the place of a path and may be the key itself: it is not repeated."""
 
 
 class KeyProblem(InferenceError):
@@ -133,7 +137,7 @@ def _from_file(path: str, what: str, warn: Warn | None) -> bytes:
             content = stream.read(LARGEST_SECRET)
     except OSError as error:
         reason = error.strerror or type(error).__name__
-        shown = f"file {file}" if file.name != path or len(path) < 32 else "file"  # it may be the key
+        shown = "file" if _LIKE_A_KEY.fullmatch(path) else f"file {file}"
         raise KeyProblem(f"the {what}'s {shown} cannot be read: {reason}", "check the path and its owner") from None
     if stat.S_ISREG(mode) and mode & 0o077 and warn:
         warn(f"the {what}'s file {file} can be read by others (mode {mode & 0o777:04o}): chmod 600 {file}")

@@ -16,15 +16,16 @@ import shutil
 import stat
 import tempfile
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
-from typing import BinaryIO
 
 from edge_vision.inference.errors import BackendError
 
 PREFIX = "edge_vision-bundle-"
 NEWBORN_SECONDS = 60.0  # a folder that is younger may be about to be locked
-_SEALS = ("F_SEAL_WRITE", "F_SEAL_SHRINK", "F_SEAL_GROW", "F_SEAL_SEAL")
+_SEALS = sum(getattr(fcntl, f"F_SEAL_{name}", 0) for name in ("WRITE", "SHRINK", "GROW", "SEAL"))  # of Linux
+
+Write = Callable[[bytes], None]
 
 _open: set[PrivateFolder] = set()
 
@@ -62,36 +63,43 @@ class PrivateFolder:
         self._scratch.mkdir(mode=0o700, exist_ok=True)
         return self._scratch
 
-    @contextlib.contextmanager
-    def new_file(self, name: str) -> Iterator[BinaryIO]:
-        """A file to write; it can be read, and not be changed, when the block ends without an error.
+    def write(self, name: str, fill: Callable[[Write], None]) -> None:
+        """A file; it can be read, and not be changed, once `fill`, which gets what writes to it, has come back.
 
-        name: with `/` between folders.
+        name: with `/` between folders. Raises BackendError where there is no room.
         """
         place = self.path / name
-        place.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
-        if not hasattr(os, "memfd_create"):
-            with place.open("xb") as stream:
-                yield stream
-            place.chmod(0o400)
-            return
-        descriptor = os.memfd_create(place.name, os.MFD_CLOEXEC | os.MFD_ALLOW_SEALING)
-        self._descriptors.append(descriptor)
-        with os.fdopen(descriptor, "wb", closefd=False) as stream:
-            yield stream
-        fcntl.fcntl(descriptor, fcntl.F_ADD_SEALS, sum(getattr(fcntl, name) for name in _SEALS))
+        with _room():
+            place.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
+            if hasattr(os, "memfd_create"):
+                descriptor = os.memfd_create(place.name, os.MFD_CLOEXEC | os.MFD_ALLOW_SEALING)
+                self._descriptors.append(descriptor)
+            else:
+                descriptor = os.open(place, os.O_RDWR | os.O_CREAT | os.O_EXCL, 0o600)
+
+        def write(block: bytes) -> None:
+            rest = memoryview(block)
+            with _room():
+                while rest:
+                    rest = rest[os.write(descriptor, rest) :]
+
+        fill(write)
         os.fchmod(descriptor, 0o400)
-        place.symlink_to(f"/proc/{os.getpid()}/fd/{descriptor}")
+        if hasattr(os, "memfd_create"):
+            fcntl.fcntl(descriptor, fcntl.F_ADD_SEALS, _SEALS)
+            place.symlink_to(f"/proc/{os.getpid()}/fd/{descriptor}")
+        else:
+            os.close(descriptor)
 
     def without_links(self) -> None:
         """Put ordinary files, still of memory, in the place of the links: for a runtime that follows links and looks
-        for a file beside the model. They are removed with the folder, and by nobody else should the process be
-        killed."""
+        for a file beside the model. Should the process be killed, they are there until the next one tidies."""
         for link in [place for place in self.path.rglob("*") if place.is_symlink()]:
-            content = link.read_bytes()
-            link.unlink()
-            link.write_bytes(content)
-            link.chmod(0o400)
+            with _room():
+                content = link.read_bytes()
+                link.unlink()
+                link.write_bytes(content)
+                link.chmod(0o400)
 
     def close(self) -> None:
         """Remove the folder. May be called twice."""
@@ -107,6 +115,15 @@ class PrivateFolder:
 
     def __exit__(self, *_: object) -> None:
         self.close()
+
+
+@contextlib.contextmanager
+def _room() -> Iterator[None]:
+    try:
+        yield
+    except OSError as error:
+        problem = f"the bundle cannot be unpacked to memory: {error.strerror}"
+        raise BackendError(problem, "give the machine, or its container, more memory (/dev/shm)") from error
 
 
 def _sweep(base: Path) -> None:

@@ -95,10 +95,19 @@ def make(key: Keys, plain: Path, tmp_path: Path):
     return run
 
 
+@pytest.fixture(autouse=True)
+def memory(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """Where private folders are made, a place of the test's own: others may run beside it."""
+    folder = tmp_path / "memory"
+    folder.mkdir()
+    monkeypatch.setattr(private, "memory_folders", lambda: (folder,))
+    return folder
+
+
 @pytest.fixture
-def leftovers() -> Callable[[], set[str]]:
+def leftovers(memory: Path) -> Callable[[], set[str]]:
     """Names of the private folders that there are."""
-    return lambda: {path.name for path in Path("/dev/shm").glob(f"{private.PREFIX}*")}
+    return lambda: {path.name for path in memory.glob(f"{private.PREFIX}*")}
 
 
 @pytest.fixture

@@ -133,9 +133,10 @@ def test_an_interrupt_removes_the_folder(make, key) -> None:
     assert not folder.exists()
 
 
-def test_a_killed_process_leaves_no_byte_of_the_model_and_the_next_one_tidies(make, key) -> None:
+def test_a_killed_process_leaves_no_byte_of_the_model_and_the_next_one_tidies(make, key, monkeypatch) -> None:
     path = make("encrypted")
     process, folder = hold(path, key)
+    monkeypatch.setattr(private, "memory_folders", lambda: (folder.parent,))
     assert b"bolt" in (folder / "model.yaml").read_bytes()
     with open_bundle(path, key.policy("any")):  # somebody else's that is in use stays
         assert folder.is_dir()
@@ -156,7 +157,27 @@ def test_a_folder_in_use_is_not_tidied(tmp_path: Path, monkeypatch) -> None:
         with private.PrivateFolder() as second:
             assert second.path.is_dir()
             assert used.path.is_dir()
-    assert not list(tmp_path.iterdir())
+    assert not list(tmp_path.glob(f"{private.PREFIX}*"))
     monkeypatch.setattr(private, "memory_folders", lambda: (tmp_path / "nowhere",))
     with pytest.raises(BackendError, match="no folder in memory"):
         private.PrivateFolder()
+
+
+def test_where_there_is_no_anonymous_memory_files_do(make, key, monkeypatch, leftovers) -> None:
+    monkeypatch.delattr(os, "memfd_create")
+    with open_bundle(make("signed", "encrypted"), key.policy()) as bundle:
+        assert not bundle.variants[0].path.is_symlink()
+        assert bundle.variants[0].path.stat().st_mode & 0o777 == 0o400
+        with Engine.load(bundle, backend="onnxruntime") as engine:
+            assert len(engine.infer(Frame(np.zeros((64, 96, 3), np.uint8))).boxes) == 1
+    assert not leftovers()
+
+
+def test_no_room_in_memory_is_told(make, key, refused, monkeypatch) -> None:
+    path = make("signed", "encrypted")
+
+    def full(name: str, flags: int) -> int:
+        return os.open("/dev/full", os.O_RDWR)
+
+    monkeypatch.setattr(os, "memfd_create", full)
+    assert "cannot be unpacked to memory: No space left" in refused(path, key.policy(), BackendError)
