@@ -19,14 +19,11 @@ from edge_vision.calibration.detection_chessboard import find_chessboard, other_
 from edge_vision.calibration.detection_circles import WARNING, find_circles, refine_circles
 from edge_vision.calibration.detection_figures import EdgeFigures, edge_figures
 from edge_vision.calibration.detection_lattice import lattice, least_spacing, misplaced, tilt
-from edge_vision.calibration.detection_markers import find_marked, other_dictionary, tag_misfits
+from edge_vision.calibration.detection_markers import find_marked, other_dictionary
+from edge_vision.calibration.detection_settling import half_window, refine_corners, settle
 from edge_vision.calibration.views import Rejected, View
 
 __all__ = ["DetectionOptions", "Rejected", "View", "detect", "to_gray"]
-
-_WINDOW_LEAST, _WINDOW_MOST = 2, 15
-_WINDOW_SHARE = 0.45  # of the window that a corner near the border must have
-_CRITERIA = (cv2.TERM_CRITERIA_EPS | cv2.TERM_CRITERIA_MAX_ITER, 50, 0.002)
 
 
 @dataclass(frozen=True, slots=True)
@@ -79,11 +76,12 @@ def detect(
     if board.kind in ("circles", "acircles"):
         pixels, warnings = refine_circles(gray, pixels, spacing), (WARNING,)
     else:
-        half = int(np.clip(lattice(board).window * spacing, _WINDOW_LEAST, _WINDOW_MOST))
-        kept, pixels = refine_corners(gray, pixels, half)
-        ids = ids[kept]
-        if board.kind == "aprilgrid":
-            ids, pixels = _settle_tags(gray, board, ids, pixels, half)
+        half = half_window(lattice(board).window, spacing)
+        if board.partial:
+            ids, pixels = settle(gray, board, ids, pixels, half)
+        else:
+            kept, pixels = refine_corners(gray, pixels, half)
+            ids = ids[kept]
     good = ~misplaced(board, ids, pixels)
     ids, pixels = ids[good], pixels[good]
     if (reason := _too_few(board, ids, options)) is not None:
@@ -121,43 +119,6 @@ def to_gray(image: NDArray[Any]) -> NDArray[np.uint8]:
     if image.ndim == 3:
         image = cv2.cvtColor(image, cv2.COLOR_BGR2GRAY if image.shape[2] == 3 else cv2.COLOR_BGRA2GRAY)
     return np.ascontiguousarray(image)
-
-
-def refine_corners(
-    gray: NDArray[np.uint8], pixels: NDArray[np.float64], half: int
-) -> tuple[NDArray[np.bool_], NDArray[np.float64]]:
-    """(N,) which corners could be refined, and those (K, 2): the point that all edges in its window point to.
-
-    Near the border the window is made smaller, so that it ends within the image. A corner that would have less than
-    0.45 of it is left out: on the ChArUco photographs one with 4 px instead of 5 is moved by 0.6 px. One that leaves
-    its window was none.
-    """
-    height, width = gray.shape
-    room = np.minimum(pixels, np.array([width - 1, height - 1]) - pixels).min(1)
-    windows = np.minimum(half, np.floor(room - 1)).astype(np.int64)
-    refined = pixels.copy()
-    least = max(_WINDOW_LEAST, int(np.ceil(_WINDOW_SHARE * half)))
-    for window in np.unique(windows[windows >= least]):
-        chosen = windows == window
-        given = pixels[chosen].astype(np.float32).reshape(-1, 1, 2).copy()
-        size = (int(window), int(window))
-        refined[chosen] = cv2.cornerSubPix(gray, given, size, (-1, -1), _CRITERIA).reshape(-1, 2)
-    moved = np.abs(refined - pixels).max(1)
-    kept = (windows >= least) & (moved <= windows)
-    return kept, refined[kept]
-
-
-def _settle_tags(
-    gray: NDArray[np.uint8], board: Board, ids: NDArray[np.int64], pixels: NDArray[np.float64], half: int
-) -> tuple[NDArray[np.int64], NDArray[np.float64]]:
-    """Corners that went astray (a tag's outline may run into the square at its corner) are refined anew or left out."""
-    rows, expected = tag_misfits(board, ids, pixels)
-    if len(rows):
-        kept, anew = refine_corners(gray, expected, half)
-        pixels = pixels.copy()
-        pixels[rows[kept]] = anew
-        rows = np.union1d(rows[~kept], tag_misfits(board, ids, pixels)[0])
-    return np.delete(ids, rows), np.delete(pixels, rows, 0)
 
 
 def _find(

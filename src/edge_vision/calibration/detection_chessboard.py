@@ -83,7 +83,7 @@ def saddles(gray: NDArray[np.uint8]) -> NDArray[np.float64]:
     middle, spread = (a + c) / 2, np.hypot((a - c) / 2, b)
     curved = (spread - np.abs(middle)) / np.maximum(spread + np.abs(middle), 1e-9) > _LEAST_RATIO
     where, sharp = where[curved], strength[y, x][curved]
-    crossing = _is_crossing(smooth, where)
+    crossing = is_crossing(smooth, where, _RING)
     where, sharp = where[crossing], sharp[crossing]
     if not len(where):
         return where
@@ -92,12 +92,12 @@ def saddles(gray: NDArray[np.uint8]) -> NDArray[np.float64]:
     return where[sharp > _FAINT * np.median(strongest)]
 
 
-def _is_crossing(smooth: NDArray[np.float32], where: NDArray[np.float64]) -> NDArray[np.bool_]:
-    """(N,) True where brightness around a point is alike on opposite sides, and changes four times."""
+def is_crossing(smooth: NDArray[Any], where: NDArray[np.float64], radius: float) -> NDArray[np.bool_]:
+    """(N,) True where brightness ``radius`` px around a point is alike on opposite sides, and changes four times."""
     if not len(where):
         return np.zeros(0, bool)
-    x = (where[:, :1] + _RING * np.cos(_ANGLES)).astype(np.float32)
-    y = (where[:, 1:] + _RING * np.sin(_ANGLES)).astype(np.float32)
+    x = (where[:, :1] + radius * np.cos(_ANGLES)).astype(np.float32)
+    y = (where[:, 1:] + radius * np.sin(_ANGLES)).astype(np.float32)
     ring = cv2.remap(smooth, x, y, cv2.INTER_LINEAR).astype(np.float64)
     powers = np.abs(np.fft.rfft(ring, axis=1)[:, 1:]) ** 2  # of 1, 2, ... changes there and back
     total = powers.sum(1)

@@ -68,10 +68,14 @@ def spread(board: Board, ids: NDArray[np.int64], pixels: NDArray[np.float64]) ->
 
 
 def least_spacing(board: Board, ids: NDArray[np.int64], pixels: NDArray[np.float64]) -> float:
-    """px: the least distance of two neighbours that are both in view; 0 where no two are."""
+    """px: the least distance of two neighbours; 0 where no two are in view.
+
+    By all neighbours that are in view: of an AprilGrid's tags that stand alone, a side tells the gap to the next.
+    """
     a, b = lattice(board).pairs.T
     full = spread(board, ids, pixels)
-    distances = np.hypot(*(full[a] - full[b]).T)
+    length = np.hypot(*(board.points[a, :2] - board.points[b, :2]).T)
+    distances = np.hypot(*(full[a] - full[b]).T) * (length.min() / length)
     distances = distances[np.isfinite(distances)]
     return float(distances.min()) if len(distances) else 0.0
 

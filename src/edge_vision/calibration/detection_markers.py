@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 from edge_vision.calibration.boards import DICTIONARIES, Board
 from edge_vision.calibration.detection_chessboard import copies, to_full
 from edge_vision.calibration.detection_lattice import lattice
+from edge_vision.calibration.detection_settling import homographies_at_origin
 from edge_vision.calibration.opencv_aruco import find_markers, marker_cells
 
 _SEARCH_SIDES = (1024, 2048)
@@ -87,28 +88,6 @@ def _crossing(
     cross = np.where(np.abs(cross) < 1e-9, 1e-9, cross)
     along = ((b - a)[..., 0] * v[..., 1] - (b - a)[..., 1] * v[..., 0]) / cross
     return a + along[..., None] * u
-
-
-def tag_misfits(
-    board: Board, ids: NDArray[np.int64], pixels: NDArray[np.float64]
-) -> tuple[NDArray[np.int64], NDArray[np.float64]]:
-    """Rows (K,) of refined tag corners that are not where the nearest tags' corners say, and where they say (K, 2).
-
-    The limit is 1 px, or 3 % of a tag's side where that is more: what a lens may bend within so few tags.
-    """
-    place = np.full(len(board.points), -1)
-    place[ids] = np.arange(len(ids))
-    rows = place[_tag_points(board)]
-    whole = np.flatnonzero((rows >= 0).all(1))
-    if len(whole) < _NEAREST:
-        return np.zeros(0, np.int64), np.zeros((0, 2))
-    corners = pixels[rows[whole]]
-    side = float(np.median(np.hypot(*(corners - np.roll(corners, 1, 1)).reshape(-1, 2).T)))
-    points, expected = _placed(board, whole, corners, without_itself=True)
-    known = place[points] >= 0
-    at, expected = place[points[known]], expected[known]
-    off = np.hypot(*(pixels[at] - expected).T) > max(1.0, 0.03 * side)
-    return at[off], expected[off]
 
 
 def other_dictionary(gray: NDArray[np.uint8], board: Board) -> str | None:
@@ -241,17 +220,11 @@ def _farthest(board: Board) -> float:
 
 
 def _placed(
-    board: Board,
-    numbers: NDArray[np.int64],
-    corners: NDArray[np.float64],
-    *,
-    without_itself: bool = False,
+    board: Board, numbers: NDArray[np.int64], corners: NDArray[np.float64]
 ) -> tuple[NDArray[np.int64], NDArray[np.float64]]:
     """The points that touch a found marker, or its square; where the nearest four markers place them.
 
-    A homography through their 4 to 16 corners, as linear least squares (Hartley and Zisserman, 4.1, with h33 = 1) for
-    all points at once: so near, a lens's distortion is no matter. With the point as origin, h13 and h23 are its image.
-    ``without_itself`` leaves out the marker corner that is the point.
+    By a homography through their 4 to 16 corners: so near, a lens's distortion matters little.
     """
     row = np.full(len(_markers(board)), -1)
     row[numbers] = np.arange(len(numbers))
@@ -262,18 +235,5 @@ def _placed(
     nearest = np.take_along_axis(order[ids], np.argsort(~there[ids], 1, kind="stable")[:, :_NEAREST], 1)
     used = np.repeat(row[nearest] >= 0, 4, 1).astype(np.float64)
     source = (_markers(board)[nearest][..., :2] - board.points[ids, None, None, :2]) / board.spacing
-    x, y = np.moveaxis(source.reshape(len(ids), -1, 2), 2, 0)
-    if without_itself:
-        used *= np.abs(x) + np.abs(y) > 1e-9
     target = corners[row[nearest]].reshape(len(ids), -1, 2)
-    origin = (target * used[..., None]).sum(1) / used.sum(1)[:, None]
-    u, v = np.moveaxis(target - origin[:, None], 2, 0)
-    one, zero = np.ones_like(x), np.zeros_like(x)
-    upper = np.stack([x, y, one, zero, zero, zero, -u * x, -u * y], 2)
-    lower = np.stack([zero, zero, zero, x, y, one, -v * x, -v * y], 2)
-    system = np.concatenate([upper, lower], 1) * np.tile(used, 2)[..., None]
-    values = np.concatenate([u, v], 1) * np.tile(used, 2)
-    transposed = system.transpose(0, 2, 1)
-    normal = transposed @ system + 1e-9 * np.eye(8)
-    solution = np.linalg.solve(normal, transposed @ values[..., None])[..., 0]
-    return ids, solution[:, [2, 5]] + origin
+    return ids, homographies_at_origin(source.reshape(len(ids), -1, 2), target, used)

@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 
 from edge_vision.calibration import opencv_aruco
 from edge_vision.calibration.boards import Board
-from edge_vision.calibration.detection import DetectionOptions, detect, refine_corners, to_gray
+from edge_vision.calibration.detection import DetectionOptions, detect, to_gray
 from edge_vision.calibration.detection_lattice import lattice, least_spacing, misplaced, tilt
 from edge_vision.calibration.printing import board_pattern, rasterise
 from edge_vision.calibration.views import REJECTIONS, Rejected, View
@@ -147,16 +147,6 @@ def test_a_chessboard_that_touches_the_border_is_kept_without_the_corners_that_c
     assert isinstance(view, View), view
     assert errors(view, moved).max() < 0.2
     assert view.pixels[:, 0].min() < 20
-
-
-def test_near_the_border_windows_end_within_the_image():
-    image, truth = render(CHESS, roll=0, noise=0)
-    left = round(truth[:, 0].min()) - 8
-    kept, refined = refine_corners(np.ascontiguousarray(image[:, left:]), truth - [left, 0] + 0.4, 11)
-    assert kept.all()
-    assert np.abs(refined - (truth - [left, 0])).max() < 0.15
-    kept, _ = refine_corners(np.ascontiguousarray(image[:, left + 4 :]), truth - [left + 4, 0], 11)
-    assert (~kept).sum() == (truth[:, 0] - left - 4 < 6).sum() > 0  # less than 5 of the 11 px of its window
 
 
 def test_figures_of_a_view():
