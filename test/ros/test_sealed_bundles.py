@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import shutil
+import signal
 import sys
 from dataclasses import dataclass
 from pathlib import Path
@@ -186,3 +187,16 @@ def test_a_key_that_others_can_read_is_warned_of_and_a_bad_policy_told(observer,
     plain = start("inference", parameters=wanted | {"bundle_key": sealed.secret}, namespace="/plain_key")
     plain.wait_for_log(r"\[ERROR\].*cannot configure: .*not given as a reference")
     assert sealed.secret not in plain.log
+
+
+def test_a_node_that_is_ended_while_it_loads_leaves_nothing(observer, start, sealed, tmp_path) -> None:
+    """It measures candidates, in processes of their own, from the files that it has unpacked."""
+    wanted = {"model": sealed.second, "bundle_key": f"file:{sealed.key}"}
+    environment = {"EDGE_VISION_TUNING": "on", "EDGE_VISION_CACHE": str(tmp_path / "cache")}
+    process = start("inference", parameters=wanted, namespace="/ended", environment=environment)
+    process.wait_for_log("measuring .* ways to run other")
+    folders = {link.parent for link in unpacked_by(process.pid)}
+    assert len(folders) == 1
+    process.send(signal.SIGTERM)
+    process.wait()
+    assert not any(folder.exists() for folder in folders)

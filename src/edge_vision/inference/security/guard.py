@@ -17,6 +17,8 @@ from typing import Any, BinaryIO
 from edge_vision.inference import bundle as bundles
 from edge_vision.inference.bundle import Bundle
 from edge_vision.inference.errors import BackendError, ModelError
+from edge_vision.inference.labels import KNOWN
+from edge_vision.inference.schema import read_yaml
 from edge_vision.inference.security import container
 from edge_vision.inference.security.keys import (
     KeyProblem,
@@ -111,9 +113,11 @@ def open_with(path: str | Path, means: Means, **overrides: Any) -> Iterator[Bund
         with contextlib.ExitStack() as stack:
             manifest, seal = _checked_seal(source, means)
             _fits_in_memory(source, manifest)
+            key = _key(source, seal, means)
             folder = stack.enter_context(PrivateFolder())
             with _named(folder.path, source.path):
-                _unpack(source, manifest, means, folder)
+                _unpack(source, manifest, key, folder)
+                _refuse_outside(folder.path)
                 bundle = bundles.load_bundle(folder.path, **overrides)
                 if (bundle.name, bundles.FORMAT) != (manifest.name, manifest.bundle_format):
                     problem = f"is the seal of {manifest.name}, format {manifest.bundle_format}"
@@ -211,13 +215,17 @@ def _fits_in_memory(source: Source, manifest: Manifest) -> None:
         raise ModelError(source.path, problem, "free some memory, or use a smaller model")
 
 
-def _unpack(source: Source, manifest: Manifest, means: Means, folder: PrivateFolder) -> None:
-    key = None
-    if manifest.encryption_id:
-        if means.key is None:
-            remedy = "name where its key is: parameter bundle_key, or --key (file:, env: or command:)"
-            raise KeyProblem("is encrypted, and no key is given", remedy, str(source.path))
-        key = means.key()
+def _key(source: Source, seal: Seal, means: Means) -> SecretKey | None:
+    """The key of an encrypted bundle, None for another. Raises KeyProblem."""
+    if not seal.encrypted:
+        return None
+    if means.key is None:
+        remedy = "name where its key is: parameter bundle_key, or --key (file:, env: or command:)"
+        raise KeyProblem("is encrypted, and no key is given", remedy, str(source.path))
+    return means.key()
+
+
+def _unpack(source: Source, manifest: Manifest, key: SecretKey | None, folder: PrivateFolder) -> None:
     for file in manifest.files:
         folder.write(
             file.path.removesuffix(ENCRYPTED) if key else file.path,
@@ -225,6 +233,22 @@ def _unpack(source: Source, manifest: Manifest, means: Means, folder: PrivateFol
         )
     if _has_external_data(folder.path):
         folder.without_links()
+
+
+def _refuse_outside(folder: Path) -> None:
+    """Raises ModelError where model.yaml names a file that is not in the bundle, and so was not proven."""
+    card = folder / "model.yaml"
+    if not card.is_file():
+        return  # which load_bundle tells
+    content = read_yaml(card)
+    variants = content.get("variants")
+    listed = variants if isinstance(variants, list) else []  # load_bundle tells what is wrong with it
+    named = [(f"variants.{i}.file", v.get("file")) for i, v in enumerate(listed) if isinstance(v, dict)]
+    labels = content.get("labels")
+    named += [("labels", labels)] if isinstance(labels, str) and labels not in KNOWN else []
+    for key, name in named:
+        if isinstance(name, str) and (Path(name).is_absolute() or ".." in Path(name).parts):
+            raise ModelError(card, f"names {name}, which is not in the bundle", "put the file into its folder", key)
 
 
 def _has_external_data(folder: Path) -> bool:

@@ -79,12 +79,22 @@ def test_packaging_a_packaged_bundle_unpacks_it_first(make, plain: Path, key, tm
     assert not list(tmp_path.glob(".*"))
 
 
-def test_a_bundle_whose_files_lie_elsewhere_is_not_packaged(plain: Path, tmp_path: Path) -> None:
-    (plain / "other.onnx").rename(tmp_path / "other.onnx")
+@pytest.mark.parametrize("absolute", [True, False])
+def test_files_that_lie_elsewhere_are_not_packaged(plain: Path, tmp_path: Path, absolute: bool) -> None:
+    """They would be opened without having been proven."""
     card = plain / "model.yaml"
-    card.write_text(card.read_text().replace("file: other.onnx", "file: ../other.onnx"))
+    own = card.read_text()
+    (plain / "other.onnx").rename(tmp_path / "other.onnx")
+    (tmp_path / "names.txt").write_text("nut\nbolt\n")
+    place = tmp_path if absolute else Path("..")
+    card.write_text(own.replace("file: other.onnx", f"file: {place}/other.onnx"))
     assert load_bundle(plain).variants[1].path.is_file()
-    with pytest.raises(ModelError, match="not there"):
+    with pytest.raises(ModelError, match=r"variants\.1\.file: names .*other\.onnx, which is not in the bundle"):
+        package(plain, tmp_path / "out")
+    labels = own[own.index("labels:") : own.index("name:")]
+    card.write_text(own.replace(labels, f"labels: {place}/names.txt\n").replace("other.onnx", "model.onnx"))
+    assert load_bundle(plain).labels == ("nut", "bolt")
+    with pytest.raises(ModelError, match=r"labels: names .*names\.txt, which is not in the bundle"):
         package(plain, tmp_path / "out")
     assert not (tmp_path / "out").exists()
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import shutil
+import signal
 import subprocess
 import sys
 import time
@@ -125,12 +126,28 @@ def test_the_folder_goes_however_the_block_ends(make, key, then: str) -> None:
     assert not folder.exists()
 
 
-def test_an_interrupt_removes_the_folder(make, key) -> None:
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+def test_a_signal_removes_the_folder_and_ends_the_process(make, key, number: int) -> None:
     process, folder = hold(make("encrypted"), key)
     assert folder.is_dir()
-    process.send_signal(2)
+    process.send_signal(number)
     process.communicate(timeout=30)
+    assert process.returncode == -number
     assert not folder.exists()
+
+
+def test_a_handler_of_the_program_stays(make, key) -> None:
+    mine = signal.signal(signal.SIGTERM, lambda *_: None)
+    try:
+        own = signal.getsignal(signal.SIGTERM)
+        with open_bundle(make(), key.policy("any")):
+            assert signal.getsignal(signal.SIGTERM) is own
+        signal.signal(signal.SIGTERM, signal.SIG_DFL)
+        with open_bundle(make(), key.policy("any")):
+            assert signal.getsignal(signal.SIGTERM) is not signal.SIG_DFL
+        assert signal.getsignal(signal.SIGTERM) is signal.SIG_DFL
+    finally:
+        signal.signal(signal.SIGTERM, mine)
 
 
 def test_a_killed_process_leaves_no_byte_of_the_model_and_the_next_one_tidies(make, key, monkeypatch) -> None:
