@@ -1,8 +1,8 @@
 """Chessboards: their inner corners in a small copy of the image, and the numbering of what is found.
 
 An inner corner is a saddle of brightness: two dark and two bright squares meet. Saddles are found in some milliseconds,
-with a board in view or without, and `detection_grid` makes the board of them. OpenCV's own search, which takes most of
-a second where something looks like a board, is asked only where there are about as many saddles as it has corners.
+with a board in view or without, and `detection_grid` makes the board of them. OpenCV's own search takes seconds where
+something nearly is the board (one that is partly out of view): it is asked only for images that can wait.
 """
 
 from __future__ import annotations
@@ -33,7 +33,7 @@ _STRONGEST, _FAINT = 40, 0.02  # of so many strongest saddles' median: contrast 
 def find_chessboard(gray: NDArray[np.uint8], board: Board, *, thorough: bool) -> NDArray[np.float64] | None:
     """(rows, columns, 2) px of the image, right to about a pixel of the copy that was searched; None: not in view.
 
-    ``thorough`` asks OpenCV whatever saddles say, goes on to the full size and to its sector-based detector (slow, but
+    ``thorough`` asks OpenCV too, goes on to the full size and to its sector-based detector (slow, but
     finds blurred and small boards).
     """
     pattern = (board.columns, board.rows)
@@ -42,7 +42,7 @@ def find_chessboard(gray: NDArray[np.uint8], board: Board, *, thorough: bool) ->
         places = find_grid(corners, board)
         if places is not None and (grid := _ordered(gray, corners[places.ravel()], board, scale)) is not None:
             return grid
-        if thorough or _may_be(corners, board):
+        if thorough:
             found, seen = cv2.findChessboardCorners(small, pattern, flags=_FLAGS)
             if found and (grid := _ordered(gray, seen, board, scale)) is not None:
                 return grid
@@ -105,20 +105,6 @@ def is_crossing(smooth: NDArray[Any], where: NDArray[np.float64], radius: float)
     loud = np.sqrt(2 * total) / len(_ANGLES) > _LEAST_RING
     crossing: NDArray[np.bool_] = loud & (even > 0.7 * total) & (powers[:, 1] > 0.4 * total)
     return crossing
-
-
-def _may_be(corners: NDArray[np.float64], board: Board) -> bool:
-    """Whether enough saddles lie together that OpenCV may find the board where some of its corners are not clear.
-
-    Not where there are saddles everywhere: that is noise or a texture, on which it would spend seconds.
-    """
-    count = board.columns * board.rows
-    if not 0.9 * count <= len(corners) <= 2 * count:
-        return False
-    distance = np.hypot(*(corners[:, None] - corners[None]).transpose(2, 0, 1))
-    near = np.sort(distance, 1)[:, 1:4]
-    together = near[:, -1] < 2.0 * near[:, 0]  # three neighbours about as near as the first
-    return bool(0.8 * count <= together.sum())
 
 
 def copies(gray: NDArray[np.uint8], longest: tuple[int, ...]) -> list[tuple[NDArray[np.uint8], int]]:

@@ -12,7 +12,7 @@ from edge_vision.calibration.boards import DICTIONARIES, Board
 from edge_vision.calibration.detection_chessboard import copies, to_full
 from edge_vision.calibration.detection_lattice import lattice
 from edge_vision.calibration.detection_settling import homographies_at_origin
-from edge_vision.calibration.opencv_aruco import find_markers, marker_cells
+from edge_vision.calibration.opencv_aruco import find_markers, knows, marker_cells
 
 _SEARCH_SIDES = (1024, 2048)
 _INVERTED_SIDE = 640
@@ -91,12 +91,18 @@ def _crossing(
 
 
 def other_dictionary(gray: NDArray[np.uint8], board: Board) -> str | None:
-    """A dictionary of which more markers are in view than of the board's, for the message that says so."""
+    """A dictionary of which more markers are in view than of the board's, for the message that says so.
+
+    Of dictionaries that begin alike (4X4_50, 4X4_100, ...) the smallest that has all that are in view.
+    """
     small, _ = copies(gray, (1024,))[0]
     counts = {}
-    for name in DICTIONARIES:
-        if name.endswith(("_50", "_250")) or name.startswith(("DICT_APRILTAG_36h11", "DICT_ARUCO")):
-            counts[name] = len(find_markers(small, name, board.border)[0])
+    for name in filter(knows, DICTIONARIES):
+        if name.endswith("_250") or name.startswith(("DICT_APRILTAG_36h11", "DICT_ARUCO")):
+            numbers, _ = find_markers(small, name, board.border, windows=(3, 13))
+            smaller = name.replace("_250", "_50")
+            least = smaller if len(numbers) and numbers.max() < 50 and smaller in DICTIONARIES else name
+            counts[least] = len(numbers)
     best = max(counts, key=lambda name: counts[name])
     return best if counts[best] >= 3 and best != board.dictionary else None
 

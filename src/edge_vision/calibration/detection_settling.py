@@ -83,7 +83,8 @@ def settle(gray: NDArray[np.uint8], board: Board, ids: Ids, pixels: Floats, half
         look(ids[anew], expected[anew])
         if len(ids) - int(np.isnan(where[ids, 0]).sum()) == before:
             break
-    settled = ids[np.isfinite(where[ids, 0])]
+    # One that no neighbour can tell of was placed by one marker, perhaps misread.
+    settled = ids[np.isfinite(where[ids, 0]) & np.isfinite(_expected(board, where, ids)[0][:, 0])]
     return settled, where[settled]
 
 

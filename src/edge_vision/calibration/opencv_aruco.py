@@ -21,6 +21,11 @@ def available() -> bool:
     return hasattr(cv2, "aruco")
 
 
+def knows(dictionary: str) -> bool:
+    """Whether this OpenCV has a dictionary; 4.6 lacks some."""
+    return hasattr(_aruco(), dictionary)
+
+
 @lru_cache
 def marker_cells(dictionary: str, marker: int, border: int) -> NDArray[np.bool_]:
     """(side, side) cells of a marker with its border, True where black, as OpenCV draws it. Raises BoardError."""

@@ -57,7 +57,7 @@ def test_near_the_border_no_window_is_too_small_for_its_blur(spacing, blur):
     rms = np.sqrt(np.mean(np.concatenate(inner) ** 2))
     assert rms < 0.05
     beside = np.concatenate(near)
-    assert len(beside) > 5
+    assert len(beside) >= 5
     assert np.sqrt(np.mean(beside**2)) < 0.12
 
 
@@ -81,7 +81,7 @@ def wide_views(name: str, spacing: float, seeds: tuple[int, ...]):
 
 
 @needs_aruco
-@pytest.mark.parametrize(("name", "spacing"), [("charuco_9x7_25mm", 30), ("aprilgrid_6x6_22mm", 34)])
+@pytest.mark.parametrize(("name", "spacing"), [("charuco_9x7_25mm", 30), ("aprilgrid_6x6_22mm", 42)])
 def test_no_corner_of_a_wide_view_is_put_onto_a_marker(name, spacing):
     """Markers place a corner some pixels off there, in reach of a marker's corner."""
     count = 0
