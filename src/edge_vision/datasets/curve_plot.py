@@ -41,7 +41,7 @@ def draw(diagnosis: Diagnosis, target: Path | io.BytesIO, kind: str) -> None:
         axes = panels[0]
         _losses(axes, diagnosis)
         if scored:
-            panels[1].plot(log.epochs, log.score, color=_SCORE, linewidth=1.4)
+            panels[1].plot(log.epochs, np.asarray(log.score), color=_SCORE, linewidth=1.4)
             style(panels[1], log.columns.get("score", "score"))
         panels[-1].set_xlabel("epoch", color=_FAINT)
         panels[-1].xaxis.set_major_locator(MaxNLocator(integer=True))
@@ -58,11 +58,12 @@ def _losses(axes: Any, diagnosis: Diagnosis) -> None:
     st, sv = diagnosis.smooth_train, diagnosis.smooth_val
     axes.plot(log.epochs, log.train, color=_TRAIN, linewidth=0.9, alpha=0.45)
     if len(st) == len(log.epochs):
-        axes.plot(log.epochs, st, color=_TRAIN, linewidth=2, label=f"training: {log.columns.get('train', 'loss')}")
-    if log.val is not None and sv is not None:
+        shown = np.where(np.isfinite(log.train), st, np.nan)
+        axes.plot(log.epochs, shown, color=_TRAIN, linewidth=2, label=f"training: {log.columns.get('train', 'loss')}")
+    if log.val is not None and sv is not None and len(sv) == len(st):
         axes.plot(log.epochs, log.val, color=_VAL, linewidth=0.9, alpha=0.5)
         axes.plot(log.epochs, sv, color=_VAL, linewidth=2, label=f"validation: {log.columns.get('val', 'loss')}")
-        axes.fill_between(log.epochs, st, sv, color=_VAL, alpha=0.08, linewidth=0)
+        axes.fill_between(log.epochs, shown, sv, color=_VAL, alpha=0.08, linewidth=0)
     if diagnosis.rule.epoch is not None:
         axes.axvline(diagnosis.rule.epoch, color=_LIMIT, linewidth=1, linestyle=(0, (4, 3)))
         words = {"overfitting": "lowest validation loss", "diverged": "diverges from here"}.get(diagnosis.name, "")

@@ -18,6 +18,7 @@ from numpy.typing import NDArray
 
 SIDE = 64
 _HASHED = 32
+_NOISE = 48.0  # of a coefficient, about a tenth of a grey level in every pixel: what is less is no bit, but noise
 _BLOCK = 1 << 22  # pairs looked at at once
 _POPCOUNT16 = np.array([bin(i).count("1") for i in range(1 << 16)], np.uint8)
 
@@ -61,12 +62,12 @@ def coefficients(small: NDArray[np.uint8]) -> NDArray[np.float32]:
 
 def plain_hashes(dct: NDArray[np.float32]) -> NDArray[np.uint64]:
     """(N,) uint64 of (N, 64) coefficients: bit i where coefficient i is above the median of those but the mean's."""
-    return _packed(dct > np.median(dct[:, 1:], axis=1, keepdims=True))
+    return _packed(dct > np.median(dct[:, 1:], axis=1, keepdims=True) + _NOISE)
 
 
 def relative_hashes(dct: NDArray[np.float32]) -> NDArray[np.uint64]:
     """(N,) uint64: bit i where coefficient i is above its median over the set."""
-    return _packed(dct > np.median(dct, axis=0, keepdims=True))
+    return _packed(dct > np.median(dct, axis=0, keepdims=True) + _NOISE)
 
 
 def _packed(bits: NDArray[np.bool_]) -> NDArray[np.uint64]:

@@ -3,7 +3,8 @@
 Near-duplicates are proposed by hashes (`hashing`, at most HASH_BITS apart, the few nearest of each image) and confirmed
 by a second look at 64 x 64 thumbnails from which the median picture of the set is taken, so that what a fixed camera
 sees all day does not make two frames alike: normalised correlation of at least CORRELATION at the best shift of up to
-SHIFT thumbnail pixels, or no 5 x 5 mean that differs by more than SAME grey levels.
+SHIFT thumbnail pixels, or no 5 x 5 mean that differs by more than SAME grey levels. Pairs of a correlation
+of ALIGNED_FROM or more have one brought over the other (crops, zooms, turns) and are compared once more.
 """
 
 from __future__ import annotations
@@ -24,6 +25,7 @@ NEAREST = 4
 CORRELATION = 0.9
 SHIFT = 3
 SAME = 4.0
+ALIGNED_FROM = 0.5
 _FLAT = 1.5  # grey levels of standard deviation below which correlation compares noise
 _FEWEST = 20  # images from which on a median picture tells what all of them share
 
@@ -103,6 +105,8 @@ def near_duplicates(
         if i in broken or j in broken:
             continue
         alike, difference = compare(small[i], small[j], background)
+        if ALIGNED_FROM <= alike < correlation and difference > SAME:
+            alike, difference = compare(small[i], aligned(small[i], small[j]), background)
         if alike >= correlation or difference <= SAME:
             found.append(NearDuplicate(i, j, bits, alike, difference))
     return tuple(sorted(found, key=lambda pair: (-pair.correlation, pair.first, pair.second)))
@@ -121,6 +125,23 @@ def compare(a: NDArray[np.uint8], b: NDArray[np.uint8], background: NDArray[np.f
         return 0.0, difference
     inner = np.ascontiguousarray(inner[SHIFT:-SHIFT, SHIFT:-SHIFT])
     return float(cv2.matchTemplate(outer, inner, cv2.TM_CCOEFF_NORMED).max()), difference
+
+
+def aligned(a: NDArray[np.uint8], b: NDArray[np.uint8]) -> NDArray[np.uint8]:
+    """``b`` brought over ``a`` by the affine map of Evangelidis and Psarakis 2008 (ECC); ``b`` itself where there is
+    none, or one that moves a corner by more than an eighth of the picture: that would be another one."""
+    side = a.shape[0]
+    start = np.eye(2, 3, dtype=np.float32)
+    ends = (cv2.TERM_CRITERIA_EPS | cv2.TERM_CRITERIA_COUNT, 40, 1e-4)
+    try:
+        _, warp = cv2.findTransformECC(a, b, start, cv2.MOTION_AFFINE, ends, None, 5)  # type: ignore[call-overload]
+    except cv2.error:
+        return b
+    corners = np.array([[0, 0, 1], [side, 0, 1], [0, side, 1], [side, side, 1]], np.float32)
+    if np.abs(corners @ warp.T - corners[:, :2]).max() > side / 8:
+        return b
+    flags = cv2.INTER_LINEAR | cv2.WARP_INVERSE_MAP
+    return np.asarray(cv2.warpAffine(b, warp, (side, side), flags=flags, borderMode=cv2.BORDER_REPLICATE), np.uint8)
 
 
 def _proposed(small: NDArray[np.uint8], groups: NDArray[np.int64]) -> dict[tuple[int, int], int]:

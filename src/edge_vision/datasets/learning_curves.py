@@ -8,22 +8,24 @@ synthetic curves of each kind and on trainings (test/unit/datasets).
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
+from numpy.typing import NDArray
 
-from edge_vision.datasets.smoothing import Curve, falling, lowess, noise, slope
+from edge_vision.datasets.smoothing import Curve, falling, noise, slope, smooth
 from edge_vision.datasets.training_log import TrainingLog
 
 FEWEST_EPOCHS = 8
+MOST_POINTS = 600
 
 NAMES = {
     "too short": "too few epochs to tell",
     "diverged": "the training diverged",
     "learning rate too high": "the training loss oscillates: learning rate too high (or batches too small)",
-    "unrepresentative validation data": "validation data do not represent the task",
+    "unrepresentative validation data": "unrepresentative validation data: too few, or easier than the training data",
     "overfitting": "overfitting",
-    "unrepresentative training data": "training data do not represent the validation data",
+    "unrepresentative training data": "unrepresentative training data: they do not cover the validation data",
     "learning rate too low": "learning rate too low",
     "underfitting, still falling": "underfitting: stopped while still learning",
     "underfitting, plateau": "underfitting: the model cannot learn more",
@@ -59,8 +61,8 @@ VAL_BELOW, VAL_BELOW_SHARE = 0.10, 0.9
 VAL_NOISE, VAL_NOISE_RATIO = 0.07, 3.0
 OVERFIT_RISE, OVERFIT_LEVEL, OVERFIT_NOISE = 0.05, 0.03, 3.5
 GAP_LARGE, GAP_EARLY, BOTH_FALL = 0.35, 0.25, 0.15
-SLOW_FALL, SLOW_LINEAR = 0.25, 0.33
-STILL_FALLING, STILL_NOISE = 0.05, 3.0
+SLOW_FALL, SLOW_LINEAR = 0.25, 0.6
+STILL_FALLING, STILL_LEVEL, STILL_NOISE = 0.05, 0.01, 3.0
 VAL_CALM = 4.0
 PLATEAU, GAP_SMALL, SCORE_GOOD = 0.6, 0.25, 0.9
 GAP_OF_FALL = 0.1
@@ -126,6 +128,7 @@ class Diagnosis:
 def diagnose(log: TrainingLog) -> Diagnosis:
     """The first rule in the order of `NAMES` that applies. Below `FEWEST_EPOCHS` nothing is claimed but NaN."""
     broken = _broken(log)
+    log = _thinned(log)
     train = _filled(log.train)
     val = _filled(log.val) if log.val is not None and np.isfinite(log.val).sum() >= 3 else None
     n = len(log)
@@ -133,8 +136,8 @@ def diagnose(log: TrainingLog) -> Diagnosis:
         rules: tuple[Rule, ...] = (broken,)
         smooth_train, smooth_val = log.train, log.val
     else:
-        smooth_train = lowess(train)
-        smooth_val = None if val is None else lowess(val)
+        smooth_train = smooth(train)
+        smooth_val = None if val is None else smooth(val)
         rules = (broken,)
         if n >= FEWEST_EPOCHS and not broken.applies:
             rules = _rules(log, train, val, smooth_train, smooth_val)
@@ -163,6 +166,37 @@ def _broken(log: TrainingLog) -> Rule:
     return Rule("diverged", (Condition("epochs with NaN or infinite loss", float(bad.sum()), ">", 0),), epoch)
 
 
+def _thinned(log: TrainingLog) -> TrainingLog:
+    """Logs by step are long: means of as many rows as bring them to MOST_POINTS."""
+    step = -(-len(log) // MOST_POINTS)
+    if step == 1:
+        return log
+    starts = np.arange(0, len(log), step)
+
+    def mean(y: Curve | None) -> Curve | None:
+        if y is None:
+            return None
+        known = np.isfinite(y)
+        counts = np.add.reduceat(known.astype(np.float64), starts)
+        sums = np.add.reduceat(np.where(known, y, 0.0), starts)
+        return np.where(counts > 0, sums / np.maximum(counts, 1), np.nan)
+
+    def stated(y: Curve | None) -> NDArray[np.bool_] | None:
+        return None if y is None else np.isfinite(y)
+
+    train, val = mean(log.train), mean(log.val)
+    assert train is not None
+    return replace(
+        log,
+        epochs=log.epochs[starts],
+        train=train,
+        val=val,
+        train_stated=np.isfinite(train),
+        val_stated=stated(val),
+        score=mean(log.score),
+    )
+
+
 def _filled(y: Curve) -> Curve | None:
     """With gaps bridged by straight lines; None where there is nothing."""
     known = np.isfinite(y)
@@ -185,7 +219,6 @@ def _rules(log: TrainingLog, t: Curve, v: Curve | None, st: Curve, sv: Curve | N
     drop_t = -slope(t[-third:]) * quarter
     # What chance alone makes of that slope: its standard deviation is sigma / sqrt(third^3 / 12).
     chance = sigma_t * quarter / math.sqrt(third**3 / 12)
-    chance_half = max(sigma_t * 1.25 * math.sqrt(2 / tail), 1e-12)  # of the difference of two medians
     score = float(np.nanmedian(log.score[-tail:])) if log.score is not None and np.isfinite(log.score).any() else 0.0
 
     rules = [
@@ -271,23 +304,28 @@ def _rules(log: TrainingLog, t: Curve, v: Curve | None, st: Curve, sv: Curve | N
     falls = Condition("fall over the last quarter / whole fall", drop_t / fall_t, ">", STILL_FALLING)
     surely = Condition("fall over the last quarter / what noise makes", drop_t / max(chance, 1e-12), ">", STILL_NOISE)
     whole = fall_t / max(abs(start_t), 1e-12)
-    half = (float(np.median(t[n // 2 - tail // 2 : n // 2 + tail // 2 + 1])) - end_t) / fall_t
+    second = t[n // 2 :]
+    pace = slope(second) / min(slope(t), -1e-12)
+    chance_half = sigma_t / math.sqrt(len(second) ** 3 / 12)
+    surely_half = -slope(second) / max(chance_half, 1e-12)
+    matters = Condition("fall over the last quarter / loss", drop_t / level_t, ">", STILL_LEVEL)
     rules += [
         Rule(
             "learning rate too low",
             (
                 Condition("whole fall / start of the training loss", whole, "<=", SLOW_FALL),
-                Condition("fall over the second half / whole fall", half, ">", SLOW_LINEAR),
-                Condition(
-                    "fall over the second half / what noise makes", half * fall_t / chance_half, ">", STILL_NOISE
-                ),
+                Condition("slope of the second half / slope of the whole", pace, ">", SLOW_LINEAR),
+                Condition("slope of the second half / what noise makes", surely_half, ">", STILL_NOISE),
+                matters,
             ),
         ),
-        Rule("underfitting, still falling", (falls, surely, *val_calm)),
+        Rule("underfitting, still falling", (falls, matters, surely, *val_calm)),
     ]
     flat = Condition(falls.text, falls.value, "<=", STILL_FALLING)
     if not surely.holds:
         flat = Condition(surely.text, surely.value, "<=", STILL_NOISE)
+    elif not matters.holds:
+        flat = Condition(matters.text, matters.value, "<=", STILL_LEVEL)
     high = end_t / start_t if start_t > 0 else math.nan
     rules += [
         Rule(

@@ -7,6 +7,7 @@ import re
 from collections import defaultdict
 from dataclasses import replace
 from itertools import pairwise
+from pathlib import Path
 
 from edge_vision.datasets.description import Dataset, Sample
 from edge_vision.datasets.errors import DatasetError
@@ -82,7 +83,7 @@ def _parts(members: list[tuple[int, int]]) -> list[tuple[int, tuple[int, int]]]:
 
 def _place(dataset: Dataset, sample: Sample, name: str) -> str:
     """Folder and name, without what tells only the split or layout."""
-    relative = os.path.relpath(sample.image.parent, dataset.path if dataset.path.is_dir() else dataset.path.parent)
+    relative = os.path.relpath(sample.image.parent, _base(dataset))
     passed = ("images", "labels", ".", "..", "train", "val", "valid", "validation", "test", "training")
     parts = [part for part in relative.split(os.sep) if part.lower() not in passed]
     if dataset.kind == "coco":  # train2017/ and the like
@@ -90,12 +91,17 @@ def _place(dataset: Dataset, sample: Sample, name: str) -> str:
     return "/".join([*parts, name])
 
 
+def _base(dataset: Dataset) -> Path:
+    """The folder of a dataset that may be named by its file."""
+    return dataset.path.parent if dataset.path.suffix in (".json", ".yaml", ".yml") else dataset.path
+
+
 def _by_pattern(dataset: Dataset, group_by: str) -> list[Sample]:
     try:
         pattern = re.compile(group_by)
     except re.error as error:
         raise DatasetError("--group-by", f"'{group_by}' is no regular expression: {error}") from None
-    base = dataset.path if dataset.path.is_dir() else dataset.path.parent
+    base = _base(dataset)
     found = []
     for sample in dataset.samples:
         name = os.path.relpath(sample.image, base).replace(os.sep, "/")

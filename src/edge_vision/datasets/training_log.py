@@ -1,8 +1,8 @@
 """Training logs as CSV: epochs, losses and scores, whatever the trainer calls its columns.
 
 Known by name: Keras' CSVLogger (epoch, loss, val_loss, accuracy, val_accuracy), Ultralytics' results.csv
-(train/box_loss, ..., val/box_loss, ..., metrics/mAP50-95(B); parts of a loss are summed), Lightning's metrics.csv (train_loss_step,
-train_loss_epoch, val_loss, with a row for each of them), and the plain train_loss and val_loss.
+(train/box_loss, ..., val/box_loss, ..., metrics/mAP50-95(B); parts of a loss are summed), Lightning's metrics.csv
+(train_loss_step, train_loss_epoch, val_loss, with a row for each of them), and the plain train_loss and val_loss.
 """
 
 from __future__ import annotations
