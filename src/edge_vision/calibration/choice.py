@@ -22,9 +22,10 @@ from edge_vision.calibration.solving import solve
 from edge_vision.calibration.views import View
 
 Floats = NDArray[np.float64]
+HeldOut = dict[str, tuple[float, int]]
 
-MODELS = ("plumb_bob", "equidistant", "rational_polynomial")
-"""In the order in which they are preferred: what everybody reads, few terms, many."""
+MODELS = ("plumb_bob", "rational_polynomial", "equidistant")
+"""In the order in which they are preferred where hold-out errors cannot tell them apart: what everybody reads first."""
 
 STEPS: dict[str, tuple[tuple[str, ...], ...]] = {
     "plumb_bob": (("k1",), ("k2",), ("p1", "p2"), ("k3",)),
@@ -38,6 +39,8 @@ UNCERTAINTY = 1.2  # times, by which a term may raise the uncertainty of the ima
 NEEDED = 0.9  # times the hold-out error: a term that lowers it below this is needed whatever it costs in uncertainty
 MOST_VIEWS = 40  # that are asked for the choice
 CERTAIN = 5.0  # sigmas: without a term so far from zero the corners would be certain of something wrong
+_TOLERANCE = 1e-6  # of the cost, while searching: far less than what tells candidates apart
+UNCERTAIN = 2.0  # times the best model's uncertainty of the corners that a rational one may have to be preferred
 BETTER = 0.98  # times the hold-out error of a leaner one, that a richer model must get below
 
 
@@ -80,14 +83,16 @@ def choose(
     of the image's corners by no more than 20 %; the last does not count where the hold-out error falls by more than
     10 % or the term is 5 sigma from zero, because then the leaner model was certain of something wrong.
 
-    The first of ``models`` within 2 % of the best hold-out error is taken; one that folds back inside the image only
-    where all do. ``bow`` None tries it on the chosen model and keeps it by the same rule. Of many views those that say
-    most are asked for the choice, and all are fitted to it. Raises CalibrationError as `solve` does.
+    The first of ``models`` is taken whose hold-out error the best one's is not clearly below: by 2 %, and by one
+    standard error of the difference over the views (Hastie, Tibshirani and Friedman, 7.10); a rational one only where
+    the corners become no more than twice as uncertain. One that folds back inside the image is taken only where all do.
+    ``bow`` None tries it on the chosen model and keeps it by the same rule. Of many views those that say most are asked
+    for the choice, and all are fitted to it. Raises CalibrationError as `solve` does.
     """
     points = np.asarray(points, np.float64).reshape(-1, 3)
     asked = _most(views)
     tried: list[Candidate] = []
-    finals: list[tuple[Calibration, float]] = []
+    finals: list[tuple[Calibration, HeldOut]] = []
     problem: CalibrationError | None = None
     for model in models:
         try:
@@ -97,8 +102,8 @@ def choose(
     if not finals:
         raise problem or CalibrationError("no camera model was given", f"use one of {', '.join(MODELS)}")
     whole = [final for final in finals if _corner_sigma(final[0]) < np.inf] or finals
-    best = min(held_out for _, held_out in whole)
-    chosen, error = next(final for final in whole if final[1] <= best / BETTER)
+    chosen, held = _preferred(whole)
+    error = _error(held)
     if bow is None:
         bent, bent_error = _fit(chosen, _terms(chosen), asked, points, True), float("nan")
         if keep := _significance(bent, BOW) > SIGNIFICANT:
@@ -106,10 +111,13 @@ def choose(
             keep = bent_error < BETTER * error
         tried.append(_candidate(bent, bent_error, "kept" if keep else "the board is flat as far as can be told"))
         if keep:  # and its terms anew: those of before had to make up for the bow
-            chosen, error = _grow(chosen.model, asked, points, True, folds, None, tried)
+            chosen, held = _grow(chosen.model, asked, points, True, folds, None, tried)
+            error = _error(held)
+    terms, bent_board = _terms(chosen), chosen.bow is not None
     if len(asked) < len(views):
-        terms, bent_board = _terms(chosen), chosen.bow is not None
         chosen = solve(views, points, model=chosen.model, terms=terms, bow=bent_board, start=chosen)
+    else:
+        chosen = _fit(chosen, terms, asked, points, bent_board, 1e-9)
     notes = (
         *chosen.notes,
         f"{chosen.model} with {', '.join(_terms(chosen)) or 'no distortion'}: hold-out {error:.3f} px",
@@ -123,15 +131,19 @@ def hold_out_error(calibration: Calibration, views: Sequence[View], points: Arra
     ``views`` may hold more than the calibration kept: only those that it kept, and of them the corners, are used.
     Each fold leaves out every ``folds``-th view, so that neighbours in time are not all left out together.
     """
-    points = np.asarray(points, np.float64).reshape(-1, 3)
+    return _error(_held_out(calibration, views, np.asarray(points, np.float64).reshape(-1, 3), folds))
+
+
+def _held_out(calibration: Calibration, views: Sequence[View], points: Floats, folds: int) -> HeldOut:
+    """What is left of each view, by its name, that was not fitted: sum of squares px^2, and its degrees of freedom."""
     kept = _kept_views(calibration, views)
     folds = min(folds, len(kept))
-    squares, freedom = 0.0, 0
+    found: HeldOut = {}
     for fold in range(folds):
         held = [view for index, view in enumerate(kept) if index % folds == fold]
         rest = [view for index, view in enumerate(kept) if index % folds != fold]
         try:
-            found = solve(
+            solved = solve(
                 rest,
                 points,
                 model=calibration.model,
@@ -139,13 +151,38 @@ def hold_out_error(calibration: Calibration, views: Sequence[View], points: Arra
                 bow=calibration.bow is not None,
                 start=calibration,
                 rejection=None,
+                tolerance=_TOLERANCE,
             )
+            costs = pose_only_costs(solved, held, points, start=calibration)[0].tolist()
         except CalibrationError:
-            return float("inf")
-        costs, count = pose_only_costs(found, held, points, start=calibration)
-        squares += float(costs.sum())
-        freedom += 2 * count - 6 * len(held)
-    return float(np.sqrt(squares / max(freedom, 1)))
+            costs = [float("inf")] * len(held)
+        found |= {view.name: (cost, 2 * len(view) - 6) for view, cost in zip(held, costs, strict=True)}
+    return found
+
+
+def _error(held: HeldOut) -> float:
+    return float(np.sqrt(sum(cost for cost, _ in held.values()) / max(sum(free for _, free in held.values()), 1)))
+
+
+def _preferred(finals: Sequence[tuple[Calibration, HeldOut]]) -> tuple[Calibration, HeldOut]:
+    """The first that is as good as the best as far as the views can tell."""
+    best, best_held = min(finals, key=lambda final: _error(final[1]))
+    for found, held in finals:
+        uncertain = found.model == "rational_polynomial" and _corner_sigma(found) > UNCERTAIN * _corner_sigma(best)
+        if found is best or not (uncertain or _clearly_below(best_held, held)):
+            return found, held
+    return best, best_held
+
+
+def _clearly_below(best: HeldOut, other: HeldOut) -> bool:
+    """By 2 %, and on average over the views by more than the standard error of that average."""
+    if _error(best) >= BETTER * _error(other):
+        return False
+    names = [name for name in best if name in other]
+    excess = np.array([other[name][0] / other[name][1] - best[name][0] / best[name][1] for name in names])
+    if len(names) < 2 or not np.all(np.isfinite(excess)):
+        return True
+    return bool(excess.mean() > excess.std(ddof=1) / np.sqrt(len(names)))
 
 
 def pose_only_costs(
@@ -186,19 +223,18 @@ def _grow(
     folds: int,
     start: Calibration | None,
     tried: list[Candidate],
-) -> tuple[Calibration, float]:
+) -> tuple[Calibration, HeldOut]:
     """The model's terms, step by step; what was decided is appended to ``tried``."""
     terms: tuple[str, ...] = ()
     steps = list(STEPS[model])
     if model == "rational_polynomial":
         terms, steps = steps[0], steps[1:]
     # Outliers are those of the richest model, so that all compete on the same corners.
-    rich = solve(
-        views, points, model=model, terms=tuple(term for step in STEPS[model] for term in step), bow=bow, start=start
-    )
-    current = solve(_kept_views(rich, views), points, model=model, terms=terms, bow=bow, rejection=None)
-    current = replace(current, outliers=rich.outliers, removed=(*rich.removed, *current.removed))
-    error = hold_out_error(current, views, points, folds=folds)
+    every = tuple(term for step in STEPS[model] for term in step)
+    rich = solve(views, points, model=model, terms=every, bow=bow, start=start, tolerance=_TOLERANCE)
+    current = _fit(rich, terms, views, points, bow)
+    held = _held_out(current, views, points, folds)
+    error = _error(held)
     tried.append(_candidate(current, error, "where the search starts"))
     for step in steps:
         richer = _fit(current, (*terms, *step), views, points, bow)
@@ -206,18 +242,29 @@ def _grow(
             verdict = f"{', '.join(step)} only {significance:.1f} sigma from zero"
             tried.append(_candidate(richer, float("nan"), verdict))
             continue
-        richer_error = hold_out_error(richer, views, points, folds=folds)
+        richer_held = _held_out(richer, views, points, folds)
+        richer_error = _error(richer_held)
         verdict = _reason_against(current, error, richer, richer_error, significance, step)
         tried.append(_candidate(richer, richer_error, verdict or "kept"))
         if not verdict:
-            terms, current, error = (*terms, *step), richer, richer_error
-    return current, error
+            terms, current, held, error = (*terms, *step), richer, richer_held, richer_error
+    return current, held
 
 
-def _fit(current: Calibration, terms: tuple[str, ...], views: Sequence[View], points: Floats, bow: bool) -> Calibration:
+def _fit(
+    current: Calibration,
+    terms: tuple[str, ...],
+    views: Sequence[View],
+    points: Floats,
+    bow: bool,
+    tolerance: float = _TOLERANCE,
+) -> Calibration:
+    """The same corners with other terms, from the present solution."""
     kept = _kept_views(current, views)
-    found = solve(kept, points, model=current.model, terms=terms, bow=bow, start=current, rejection=None)
-    return replace(found, outliers=current.outliers, removed=current.removed)
+    found = solve(
+        kept, points, model=current.model, terms=terms, bow=bow, start=current, rejection=None, tolerance=tolerance
+    )
+    return replace(found, outliers=current.outliers, removed=(*current.removed, *found.removed))
 
 
 def _reason_against(

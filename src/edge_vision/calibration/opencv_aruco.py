@@ -50,7 +50,7 @@ def find_markers(
 
     ``windows``: px, odd, evenly spaced: the sides of the squares over which brightness is averaged to tell black from
     white. Small ones are for small and for touching markers, large ones for blurred markers; each costs as much time.
-    ``least``: px, the side of the smallest marker; what is smaller, such as the bits in a near marker, is not looked at.
+    ``least``: px, the side of the smallest marker; what is smaller, as the bits in a near marker, is not looked at.
     Returns (N,) numbers, (N, 4, 2) corners px (unrefined), clockwise from the top left of the marker as OpenCV draws
     it. Raises BoardError where OpenCV has no aruco module.
     """

@@ -118,13 +118,14 @@ def solve(
     bow: bool = False,
     start: Calibration | None = None,
     rejection: Rejection | None = Rejection(),
+    tolerance: float = 1e-9,
 ) -> Calibration:
     """Calibrates a camera from ``views`` of a board whose ``points`` are (M, 3) m, flat.
 
     ``terms`` are the coefficients to estimate (default: DEFAULT_TERMS), the others stay zero; ``fix`` holds parameters
     at values; ``aspect`` holds fx / fy. ``bow`` estimates how far the board is bent in x and in y. ``start`` is an
     earlier solution to go on from (its poses are used for views of the same name). ``rejection`` None keeps all corners
-    and views that can be projected.
+    and views that can be projected. ``tolerance``: it ends where a step lowers the cost by less than this share of it.
 
     Minimises squared pixel distances by Levenberg-Marquardt, first with Huber's loss. Raises CalibrationError where
     views are too few, of different sizes, or do not belong to these points.
@@ -143,7 +144,7 @@ def solve(
         prior[-2:] = (0.25 / (0.005 * extent)) ** 2  # 0.25 px of residual for 0.5 % of the board's length
     work = _Work(model, corners, _start(model, corners, size, terms, fix, aspect, start), free, prior, removed)
     _approach(work, cold=start is None or start.model != model, rejection=rejection)
-    kept, normal = _settle(work, rejection)
+    kept, normal = _settle(work, rejection, tolerance)
     return _result(work, kept, normal, size, names, bow)
 
 
@@ -225,11 +226,11 @@ def _approach(work: _Work, *, cold: bool, rejection: Rejection | None) -> None:
         work.fit(work.corners, huber=_huber(work), iterations=20, tolerance=1e-4, damping=1e-6)
 
 
-def _settle(work: _Work, rejection: Rejection | None) -> tuple[Mask, Normal]:
+def _settle(work: _Work, rejection: Rejection | None, tolerance: float) -> tuple[Mask, Normal]:
     """Least squares on what fits, again until what fits does not change; which corners were kept."""
     kept = np.ones(work.corners.board.shape[1], bool)
     if rejection is None:
-        return kept, work.fit(work.corners, damping=1e-5)
+        return kept, work.fit(work.corners, tolerance=tolerance, damping=1e-5)
     noise = float(np.median(_distances(work))) / _MEDIAN
     for attempt in range(10):
         fits = _distances(work) <= _limits(work, noise, rejection)
@@ -243,7 +244,7 @@ def _settle(work: _Work, rejection: Rejection | None) -> tuple[Mask, Normal]:
         kept = fits
         normal = work.fit(work.corners.keep(kept), tolerance=1e-4, damping=1e-6)
         noise = _noise(work, kept)
-    normal = work.fit(work.corners.keep(kept), damping=1e-7)
+    normal = work.fit(work.corners.keep(kept), tolerance=tolerance, damping=1e-7)
     return kept, normal
 
 
