@@ -158,7 +158,13 @@ tracks = Tracks(boxes, ones, np.zeros(n, np.int64), np.arange(n), still, ones, o
 def child(body: str) -> subprocess.Popen[str]:
     src = str(Path(__file__).resolve().parents[3] / "src")
     code = CHILD.format(src=src) + textwrap.dedent(body)
-    return subprocess.Popen([sys.executable, "-c", code], stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+    return subprocess.Popen(
+        [sys.executable, "-c", code],
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+        preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),  # tests in the background have it ignored
+    )
 
 
 @pytest.mark.parametrize("kind", ["CocoResultsWriter", "MotWriter"])
@@ -224,9 +230,10 @@ def test_interrupted_run_leaves_a_whole_file(tmp_path: Path, end: signal.Signals
         while (not path.exists() or path.stat().st_size < 20_000) and process.poll() is None:
             assert time.monotonic() < deadline, "the writer writes nothing"
             time.sleep(0.02)
-    finally:
         process.send_signal(end)
         process.communicate(timeout=60)
+    finally:
+        process.kill()
     records = json.loads(path.read_text())
     assert len(records) >= 100
     assert len(records) % 50 == 0

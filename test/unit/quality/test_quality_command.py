@@ -247,13 +247,21 @@ def test_an_interrupt_ends_the_measuring_and_keeps_what_there_is(tmp_path):
     code = "import sys; from edge_vision.cli.main import main; sys.exit(main(sys.argv[1:]))"
     command = [sys.executable, "-c", code, "quality", "sim://conveyor?width=160&height=120", "--json", str(target)]
     paths = os.pathsep.join(filter(None, [str(Path(edge_vision.__path__[0]).parent), os.environ.get("PYTHONPATH")]))
-    with subprocess.Popen(command, stderr=subprocess.PIPE, env=os.environ | {"PYTHONPATH": paths}) as child:
-        told = b""
-        while not re.search(rb"[1-9]\d*picture", told):  # tqdm's line, once it has counted
-            more = os.read(child.stderr.fileno(), 4096)
-            assert more, told
-            told += more
-        child.send_signal(signal.SIGINT)
-        child.communicate(timeout=60)
+    with subprocess.Popen(
+        command,
+        stderr=subprocess.PIPE,
+        env=os.environ | {"PYTHONPATH": paths},
+        preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),  # tests in the background have it ignored
+    ) as child:
+        try:
+            told = b""
+            while not re.search(rb"[1-9]\d*picture", told):  # tqdm's line, once it has counted
+                more = os.read(child.stderr.fileno(), 4096)
+                assert more, told
+                told += more
+            child.send_signal(signal.SIGINT)
+            child.communicate(timeout=60)
+        finally:
+            child.kill()
     assert child.returncode == 130
     assert len(json.loads(target.read_text())["pictures"]) >= 1
