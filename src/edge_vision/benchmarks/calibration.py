@@ -14,7 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from edge_vision.benchmarks.results import Check, Row, Section
-from edge_vision.calibration.covariance import corner_pixels, projection_sigma
+from edge_vision.calibration.covariance import corner_pixels, lens_sigma
 from edge_vision.calibration.models import bowed, project, rotation_matrices, unproject
 from edge_vision.calibration.result import Calibration, CalibrationError
 from edge_vision.calibration.solving import DEFAULT_TERMS, solve
@@ -134,7 +134,7 @@ def check(scene: Scene, calibration: Calibration, label: str) -> Run:
     worst = max(abs(values[name]) / max(sigma, 1e-300) for name, sigma in calibration.sigmas.items())
     pixels = corner_pixels(scene.image_size, 0.02)
     error = projection_error(scene, calibration, pixels)
-    squares = 0.5 * np.sum(error**2, axis=1) / projection_sigma(calibration, pixels) ** 2
+    squares = 0.5 * np.sum(error**2, axis=1) / lens_sigma(calibration, pixels) ** 2
     squares = squares[np.isfinite(squares)]  # what the solution has no ray for has no uncertainty either
     corner = np.sqrt(np.mean(squares)) if len(squares) else np.nan
     return Run(label, float(worst), float(corner), len(calibration.outliers) + len(calibration.removed))

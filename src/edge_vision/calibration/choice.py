@@ -13,7 +13,7 @@ from dataclasses import dataclass, replace
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from edge_vision.calibration.covariance import corner_pixels, projection_sigma
+from edge_vision.calibration.covariance import corner_pixels, lens_sigma
 from edge_vision.calibration.initial import pose_guess
 from edge_vision.calibration.models import parameters_of, rotation_matrices, unproject
 from edge_vision.calibration.residuals import Corners, State, refine_poses
@@ -304,7 +304,7 @@ def _corner_sigma(calibration: Calibration) -> float:
     pixels = corner_pixels(calibration.image_size, 0.02)
     if not np.all(np.isfinite(unproject(calibration.model, calibration.parameters[: 4 + len(calibration.D)], pixels))):
         return float("inf")
-    return float(projection_sigma(calibration, pixels).max())
+    return float(lens_sigma(calibration, pixels).max())
 
 
 def _kept_views(calibration: Calibration, views: Sequence[View]) -> list[View]:

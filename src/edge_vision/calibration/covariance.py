@@ -38,24 +38,25 @@ def pose_sigmas(normal: Normal, noise: float) -> Floats:
     return noise * np.sqrt(np.maximum(own + through, 0.0))
 
 
-def projection_covariance(calibration: Calibration, pixels: ArrayLike, *, compensate: bool = True) -> Floats:
+def lens_covariance(calibration: Calibration, pixels: ArrayLike, *, compensate: bool = True) -> Floats:
     """(N, 2, 2) px^2: how far off the projection of what is truly seen at ``pixels`` (N, 2) may be.
 
     A camera's pose is known from the same data, so a turn of the camera that a change of the parameters brings about is
-    no error of its own: ``compensate`` takes out the small rotation that fits the change best over the image (mrcal's
-    projection uncertainty, for points far away). NaN where the model has no ray.
+    no error of its own: ``compensate`` takes out the small rotation that fits the change best over the whole image. What a
+    search compares; what a user is told is `uncertainty`, where the freedom is taken out at the corners fitted. NaN
+    where the model has no ray.
     """
-    sensitivity = projection_sensitivity(calibration, pixels, compensate=compensate)
+    sensitivity = lens_sensitivity(calibration, pixels, compensate=compensate)
     return np.einsum("nip,pq,njq->nij", sensitivity, calibration.covariance, sensitivity)
 
 
-def projection_sigma(calibration: Calibration, pixels: ArrayLike, *, compensate: bool = True) -> Floats:
-    """(N,) px: one sigma of `projection_covariance`, root mean square over directions in the image."""
-    covariance = projection_covariance(calibration, pixels, compensate=compensate)
+def lens_sigma(calibration: Calibration, pixels: ArrayLike, *, compensate: bool = True) -> Floats:
+    """(N,) px: one sigma of `lens_covariance`, root mean square over directions in the image."""
+    covariance = lens_covariance(calibration, pixels, compensate=compensate)
     return np.sqrt(np.maximum(0.5 * np.trace(covariance, axis1=1, axis2=2), 0.0))
 
 
-def projection_sensitivity(calibration: Calibration, pixels: ArrayLike, *, compensate: bool = True) -> Floats:
+def lens_sensitivity(calibration: Calibration, pixels: ArrayLike, *, compensate: bool = True) -> Floats:
     """(N, 2, P): derivative of the projection at ``pixels`` by ``calibration.names`` (the bow's columns are zero)."""
     parameters = parameters_of(calibration.model, calibration.K, calibration.D)
     names = calibration.parameter_names

@@ -11,7 +11,7 @@ import pytest
 
 from edge_vision.benchmarks.calibration import Scene, projection_error, simulate, study
 from edge_vision.calibration.boards import Board
-from edge_vision.calibration.covariance import corner_pixels, projection_sigma
+from edge_vision.calibration.covariance import corner_pixels, lens_sigma
 from edge_vision.calibration.detection import DetectionOptions, detect
 from edge_vision.calibration.models import parameters_of, project, rotation_matrices, unproject
 from edge_vision.calibration.residuals import Corners, State, blocks, residuals
@@ -266,7 +266,7 @@ def test_more_views_make_it_surer_and_near_identical_ones_do_not() -> None:
         for i in range(4)
     ]
     pixels = corner_pixels(scene.image_size)
-    few, many = (projection_sigma(solve(scene.views[:n], scene.points), pixels).max() for n in (6, 20))
+    few, many = (lens_sigma(solve(scene.views[:n], scene.points), pixels).max() for n in (6, 20))
     same = solve(alike, scene.points)
     assert many < few
     assert same.rms < 0.5

@@ -11,7 +11,8 @@ from edge_vision.benchmarks.calibration import place_board
 from edge_vision.calibration.models import project, rotation_matrices, rotation_vectors, unproject
 from edge_vision.calibration.result import CalibrationError
 from edge_vision.calibration.solving import solve
-from edge_vision.calibration.stereo import epipolar_distances, rectify, solve_rig, solve_stereo
+from edge_vision.calibration.stereo import solve_rig, solve_stereo
+from edge_vision.calibration.stereo_geometry import epipolar_distances, rectify
 from edge_vision.calibration.views import View
 
 SIZE = (640, 480)
