@@ -113,10 +113,10 @@ def test_json_alone_and_the_exit_code_of_a_check(folder, capsys):
     [
         (BOARD, ["{folder}/nothing"], "nothing"),
         (BOARD, ["{folder}/images/wall.png"], "no view of the board"),
-        (BOARD.replace("7", "8"), ["{folder}/images"], "7x5 inner corners is in view"),
+        (BOARD.replace("7", "8"), ["{folder}/images/view00.png"], "7x5 inner corners is in view"),
         ("kind: chess\n", ["{folder}/images"], "columns is missing"),
         (BOARD, ["{folder}/images", "--terms", "k1"], "give --model"),
-        (BOARD, ["{folder}/images", "--model", "plumb_bob", "--terms", "k9"], "plumb_bob has no k9"),
+        (BOARD, ["{folder}/images/view00.png", "--model", "plumb_bob", "--terms", "k9"], "plumb_bob has no k9"),
         (BOARD, ["{folder}/images", "--frames", "2"], "2 usable views, 3 are needed"),
         (BOARD, ["{folder}/images", "-o", "{folder}/board.yaml"], "is a file"),
     ],
