@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from edge_vision.inference.backends import BACKENDS
 from edge_vision.inference.bundle import PRECISIONS
 from edge_vision.inference.hardware import KINDS
+from edge_vision.inference.security import POLICIES
 
 BOOLEAN = ("true", "false")
 NO_SOURCE = ("", "none")
@@ -73,6 +74,18 @@ ARGUMENTS: tuple[Argument, ...] = (
         "auto",
         "Arithmetic of the model; auto: the fastest of fp32 and those that `edge_vision verify` has passed.",
         ("auto", *PRECISIONS),
+    ),
+    Argument(
+        "bundle_policy",
+        "any",
+        "Models that may be opened; signed: only bundles that one of trusted_keys signed (docs/bundle_security.md).",
+        POLICIES,
+    ),
+    Argument("trusted_keys", "", "Public keys of those who sign bundles: a file, or a folder of *.pub files."),
+    Argument(
+        "bundle_key",
+        "",
+        "Where the key of encrypted bundles is: file:PATH, env:NAME or command:PROGRAM ARGUMENTS; never the key.",
     ),
     Argument(
         "image_topic",

@@ -32,7 +32,7 @@ from edge_vision.inference.profiles import load_profile, on_machine, profile_nam
 
 # Which node takes a launch argument as its parameter of the same name.
 _NODE_OF = {"source": "camera", "camera_motion": "tracking"} | dict.fromkeys(
-    ("model", "hardware", "backend", "precision"), "inference"
+    ("model", "hardware", "backend", "precision", "bundle_policy", "trusted_keys", "bundle_key"), "inference"
 )
 _OTHERWISE = ("counters", "quality_rate", "reference_image", "rig", "use_sim_time")  # become parameters as well
 # Topics of others by the argument that names them.

@@ -85,6 +85,8 @@ def write_records(bundle: Bundle, records: Sequence[Record]) -> Path:
     text = json.dumps({"format": FORMAT, "records": [asdict(record) for record in records]}, indent=1) + "\n"
     path = records_path(bundle)
     try:
+        if bundle.seal:
+            raise PermissionError("it is sealed: a file more or less would break that")
         _replace(path, text)
     except OSError:
         path = _in_cache(bundle)

@@ -10,6 +10,7 @@ from numpy.typing import NDArray
 
 from edge_vision.datatypes import Detections, LabelInfo, Tracks
 from edge_vision.inference.backends import BACKENDS
+from edge_vision.inference.security import POLICIES
 from edge_vision.ros import adapters, qos
 from edge_vision.ros.motion_inputs import WAYS, CameraMotion
 from edge_vision.ros.node import VisionNode
@@ -90,6 +91,11 @@ class TrackingParameters(NodeParameters):
         range=(1, 1000),
         read_only=True,
     )
+    bundle_policy: str = parameter(
+        "any", "As of the inference node, for appearance_model.", choices=POLICIES, read_only=True
+    )
+    trusted_keys: str = parameter("", "As of the inference node, for appearance_model.", read_only=True)
+    bundle_key: str = parameter("", "As of the inference node, for appearance_model.", read_only=True)
     appearance_weight: float = parameter(
         -1.0, "How much looks count beside overlap, 0 not at all, -1 for the preset's.", range=(-1.0, 1.0)
     )

@@ -10,9 +10,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from edge_vision.datatypes import Detections, Frame, Tracks
-from edge_vision.inference import InferenceError, load_bundle
+from edge_vision.inference import InferenceError
 from edge_vision.inference.bundle import MODEL_SUFFIXES
 from edge_vision.inference.embedding import Embedder
+from edge_vision.inference.security import BundlePolicy, open_bundle
 from edge_vision.paths import find_model
 from edge_vision.ros import adapters
 from edge_vision.ros.mailbox import Every
@@ -41,6 +42,12 @@ class AppearanceParameters(Protocol):
     @property
     def appearance_every(self) -> int: ...
     @property
+    def bundle_policy(self) -> str: ...
+    @property
+    def trusted_keys(self) -> str: ...
+    @property
+    def bundle_key(self) -> str: ...
+    @property
     def image_transport(self) -> str: ...
     @property
     def input_mode(self) -> str: ...
@@ -68,8 +75,11 @@ class AppearanceInputs:
         self._update = update
         path = find_model(parameters.appearance_model)
         try:
-            bundle = load_bundle(path, decoder="embedding" if path.suffix in MODEL_SUFFIXES else None)
-            self.embedder = Embedder.load(bundle, backend=parameters.appearance_backend, log=node.get_logger().info)
+            policy = BundlePolicy(parameters.bundle_policy, parameters.trusted_keys, parameters.bundle_key)
+            decoder = "embedding" if path.suffix in MODEL_SUFFIXES else None
+            log = node.get_logger()
+            with open_bundle(path, policy, warn=log.warning, decoder=decoder) as bundle:
+                self.embedder = Embedder.load(bundle, backend=parameters.appearance_backend, log=log.info)
         except InferenceError as error:
             raise Unusable(f"appearance_model: {error}") from error
         node.get_logger().info(f"appearance: {self.embedder.description}")

@@ -28,6 +28,10 @@ def home(bundle: Bundle, out: Path | None = None) -> Bundle:
     """See `conversion.home`."""
     bare = bundle.file.suffix not in (".yaml", ".yml")
     if out is None:
+        if bundle.seal:
+            raise ModelError(
+                bundle.folder, "is packaged: another file in it would break its seal", "convert first, then package it"
+            )
         if not bare:
             return bundle
         place = bundle.folder if os.access(bundle.folder, os.W_OK) else Path.cwd()
