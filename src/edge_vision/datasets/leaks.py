@@ -11,6 +11,7 @@ from __future__ import annotations
 
 from collections import defaultdict
 from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 
 import cv2
@@ -100,15 +101,17 @@ def near_duplicates(
     background = np.zeros(small.shape[1:], np.float32)
     if len(small) >= _FEWEST:
         background = np.median(small[:: max(1, len(small) // 1000)], axis=0).astype(np.float32)
-    found = []
-    for (i, j), bits in sorted(proposed.items()):
-        if i in broken or j in broken:
-            continue
+
+    def look(proposal: tuple[tuple[int, int], int]) -> NearDuplicate | None:
+        (i, j), bits = proposal
         alike, difference = compare(small[i], small[j], background)
         if ALIGNED_FROM <= alike < correlation and difference > SAME:
             alike, difference = compare(small[i], aligned(small[i], small[j]), background)
-        if alike >= correlation or difference <= SAME:
-            found.append(NearDuplicate(i, j, bits, alike, difference))
+        return NearDuplicate(i, j, bits, alike, difference) if alike >= correlation or difference <= SAME else None
+
+    whole = [one for one in sorted(proposed.items()) if not broken.intersection(one[0])]
+    with ThreadPoolExecutor(2) as pool:  # OpenCV lets go of the interpreter
+        found = [pair for pair in pool.map(look, whole) if pair is not None]
     return tuple(sorted(found, key=lambda pair: (-pair.correlation, pair.first, pair.second)))
 
 
@@ -132,7 +135,7 @@ def aligned(a: NDArray[np.uint8], b: NDArray[np.uint8]) -> NDArray[np.uint8]:
     none, or one that moves a corner by more than an eighth of the picture: that would be another one."""
     side = a.shape[0]
     start = np.eye(2, 3, dtype=np.float32)
-    ends = (cv2.TERM_CRITERIA_EPS | cv2.TERM_CRITERIA_COUNT, 40, 1e-4)
+    ends = (cv2.TERM_CRITERIA_EPS | cv2.TERM_CRITERIA_COUNT, 25, 1e-3)
     try:
         _, warp = cv2.findTransformECC(a, b, start, cv2.MOTION_AFFINE, ends, None, 5)  # type: ignore[call-overload]
     except cv2.error:
