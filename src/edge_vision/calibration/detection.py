@@ -70,6 +70,8 @@ def detect(
         return found
     ids, pixels = found
     spacing = least_spacing(board, ids, pixels)
+    if spacing == 0:  # no two that are neighbours
+        return _few(len(ids), options.min_corners)
     if spacing < options.min_spacing:
         return Rejected("small", f"corners are only {spacing:.1f} px apart: bring the board nearer")
     warnings: tuple[str, ...] = ()
@@ -86,6 +88,8 @@ def detect(
     ids, pixels = ids[good], pixels[good]
     if (reason := _too_few(board, ids, options)) is not None:
         return reason
+    if (spacing := least_spacing(board, ids, pixels)) == 0:
+        return _few(len(ids), options.min_corners)
     figures = edge_figures(gray, board, ids, pixels)
     view = View(
         name=name,
@@ -93,7 +97,7 @@ def detect(
         pixels=pixels,
         image_size=(gray.shape[1], gray.shape[0]),
         stamp=stamp,
-        spacing=least_spacing(board, ids, pixels),
+        spacing=spacing,
         edge_width=figures.width if figures else None,
         motion=figures.motion if figures else None,
         saturated=figures.saturated if figures else None,
@@ -165,8 +169,12 @@ def _too_few(board: Board, ids: NDArray[np.int64], options: DetectionOptions) ->
     least = options.min_corners if board.partial else max(4, board.columns * board.rows // 2)
     rows, columns = np.divmod(ids, board.point_columns)
     if len(ids) < least or len(np.unique(rows)) < 2 or len(np.unique(columns)) < 2:
-        return Rejected("few_corners", f"only {len(ids)} corners could be placed, {least} are needed: show more of it")
+        return _few(len(ids), least)
     return None
+
+
+def _few(count: int, least: int) -> Rejected:
+    return Rejected("few_corners", f"only {count} corners could be placed, {least} are needed: show more of it")
 
 
 def _unfit(view: View, figures: EdgeFigures | None, options: DetectionOptions) -> Rejected | None:
