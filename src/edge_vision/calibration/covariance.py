@@ -42,9 +42,9 @@ def lens_covariance(calibration: Calibration, pixels: ArrayLike, *, compensate: 
     """(N, 2, 2) px^2: how far off the projection of what is truly seen at ``pixels`` (N, 2) may be.
 
     A camera's pose is known from the same data, so a turn of the camera that a change of the parameters brings about is
-    no error of its own: ``compensate`` takes out the small rotation that fits the change best over the whole image. What a
-    search compares; what a user is told is `uncertainty`, where the freedom is taken out at the corners fitted. NaN
-    where the model has no ray.
+    no error of its own: ``compensate`` takes out the small rotation that fits the change best over the whole image. It
+    is what a search compares; what a user is told is `uncertainty`, where the freedom is taken out at the corners
+    fitted. NaN where the model has no ray.
     """
     sensitivity = lens_sensitivity(calibration, pixels, compensate=compensate)
     return np.einsum("nip,pq,njq->nij", sensitivity, calibration.covariance, sensitivity)

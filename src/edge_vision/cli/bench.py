@@ -117,7 +117,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
     calibration = commands.add_parser(
         "calibration",
-        help="are the calibration's sigmas true? simulated cameras, solved; and the time of a solve",
+        help="are the calibration's sigmas true? and the time of solving, detection and rectification",
         description=bench_calibration.DESCRIPTION,
         formatter_class=argparse.ArgumentDefaultsHelpFormatter,
     )

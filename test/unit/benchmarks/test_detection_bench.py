@@ -23,9 +23,11 @@ def test_both_detectors_are_measured_on_every_view() -> None:
     section = detection_section(1, told.append, kinds=("chessboard",), seeds=1)
     ours, theirs = section.rows
     assert ours.latency.count == theirs.latency.count == sum(told) == 5
-    assert 0 < ours.latency.p50 and 0 < theirs.latency.p50
+    assert ours.latency.p50 > 0
+    assert theirs.latency.p50 > 0
     unfound, rms = section.checks[1:]
-    assert unfound.value == 0 and 0 < rms.value < rms.limit
+    assert unfound.value == 0
+    assert 0 < rms.value < rms.limit
     assert any("270 corners" in note and "0 astray" in note for note in section.notes)
     parts = as_dict(Report("bench calibration", "here", {}, (section,)))["sections"]
     assert [row["name"] for row in parts[0]["rows"]] == [ours.name, theirs.name]
