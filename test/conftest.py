@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import signal
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
@@ -14,6 +15,10 @@ REPOSITORY = Path(__file__).resolve().parents[1]
 # A machine that is busy elsewhere is no finding: no test has a deadline.
 settings.register_profile("edge_vision", deadline=None)
 settings.load_profile("edge_vision")
+
+# A shell's background job has interrupts ignored, and what tests start would inherit that.
+if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
+    signal.signal(signal.SIGINT, signal.default_int_handler)
 
 
 def find_shared_data() -> Path | None:

@@ -251,7 +251,6 @@ def test_an_interrupt_ends_the_measuring_and_keeps_what_there_is(tmp_path):
         command,
         stderr=subprocess.PIPE,
         env=os.environ | {"PYTHONPATH": paths},
-        preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),  # tests in the background have it ignored
     ) as child:
         try:
             told = b""
