@@ -201,7 +201,7 @@ def test_looks_of_any_kind_keep_the_tracker_whole(seed: int, preset: str, alike:
             returned = tracker._appearance.returned
     if (
         alike
-    ):  # once that is known, who look like everybody are nobody in particular: in one of 800 draws four came back
+    ):  # once that is known, who look like everybody are nobody in particular (in 1 of 800 draws 4 came back)
         assert tracker._appearance.returned - returned <= 5
 
 
