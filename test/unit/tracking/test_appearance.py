@@ -199,9 +199,7 @@ def test_looks_of_any_kind_keep_the_tracker_whole(seed: int, preset: str, alike:
         assert np.isfinite(tracks.boxes).all()
         if detections.stamp < 2 * NS_PER_S:
             returned = tracker._appearance.returned
-    if (
-        alike
-    ):  # once that is known, who look like everybody are nobody in particular (in 1 of 800 draws 4 came back)
+    if alike:  # once that is known, who look like everybody are nobody in particular (in 1 of 800 draws 4 came back)
         assert tracker._appearance.returned - returned <= 5
 
 
