@@ -203,6 +203,8 @@ def every(begin: float, end: float, step: float):
 def calibrated(robot: Robot) -> None:
     publisher = robot.publisher(CameraInfo, f"{robot.namespace}/camera_info")
     publisher.publish(camera_info(robot.stamp(0)))
+    while "camera calibration" in robot.values():  # it is there by then, or the node says that it is not
+        pass
 
 
 def check(robot: Robot, switches: int, way: str, unwarped: int) -> None:
