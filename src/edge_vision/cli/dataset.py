@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import argparse
-from importlib import import_module
+
+from edge_vision.cli.subcommands import add_parts, run_part
 
 DESCRIPTION = "Check a dataset (labels, leaks between splits, statistics), split it by sequence, try the leak check."
 
@@ -12,21 +13,11 @@ SUBCOMMANDS = {
     "split": "deal whole sequences out to splits, balanced by class",
     "measure": "how many near-duplicates the leak check finds, and how many it imagines, on the twin or a video",
 }
-"""Each a module ``edge_vision.cli.dataset_NAME`` with DESCRIPTION, add_arguments(parser) and run(arguments)."""
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
-    choices = parser.add_subparsers(dest="what", required=True, metavar="WHAT")
-    for name, line in SUBCOMMANDS.items():
-        module = import_module(f"edge_vision.cli.dataset_{name}")
-        own = choices.add_parser(
-            name,
-            help=line,
-            description=module.DESCRIPTION,
-            formatter_class=argparse.ArgumentDefaultsHelpFormatter,
-        )
-        module.add_arguments(own)
+    add_parts(parser, "dataset", SUBCOMMANDS)
 
 
 def run(arguments: argparse.Namespace) -> int:
-    return import_module(f"edge_vision.cli.dataset_{arguments.what}").run(arguments)
+    return run_part(arguments, "dataset")
