@@ -9,7 +9,6 @@ from __future__ import annotations
 import json
 import os
 import re
-import tempfile
 from collections.abc import Iterator
 from dataclasses import asdict, dataclass, fields
 from pathlib import Path
@@ -21,6 +20,7 @@ from numpy.typing import NDArray
 
 from edge_vision.calibration.boards import Board, BoardError
 from edge_vision.calibration.views import View
+from edge_vision.calibration.writing import write_bytes
 
 FORMAT = 1
 HEAD = "session.json"
@@ -124,20 +124,6 @@ def read_archive(folder: str | os.PathLike[str]) -> Archive:
 def images_in(folder: str | os.PathLike[str]) -> list[Path]:
     """The image files of a folder, by name."""
     return sorted(path for path in Path(folder).expanduser().iterdir() if path.suffix.lower() in IMAGES)
-
-
-def write_bytes(path: Path, content: bytes) -> None:
-    """Writes the file whole or not at all; makes its folder. Raises OSError."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    handle, temporary = tempfile.mkstemp(prefix=f".{path.name}.", dir=path.parent)
-    try:
-        with os.fdopen(handle, "wb") as file:
-            file.write(content)
-        os.chmod(temporary, 0o644)
-        os.replace(temporary, path)
-    except BaseException:
-        os.unlink(temporary)
-        raise
 
 
 def _samples(folder: Path, board: Board) -> Iterator[Sample]:

@@ -8,8 +8,8 @@ turning the image back by what ORB features (Rublee 2011) agree on.
 
 from __future__ import annotations
 
+import io
 import os
-import tempfile
 import zipfile
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -24,6 +24,7 @@ from edge_vision.calibration.drift import Check, Limits, Stored
 from edge_vision.calibration.drift_board import size_check
 from edge_vision.calibration.drift_scene import LEAST_FEATURES, agreement, judge_scene
 from edge_vision.calibration.result import CalibrationError
+from edge_vision.calibration.writing import write_bytes
 
 Floats = NDArray[np.float64]
 Gray = NDArray[np.uint8]
@@ -231,25 +232,17 @@ def _follow(a: Gray, b: Gray, points: Floats) -> Floats:
 
 def write_reference(path: str | os.PathLike[str], reference: Reference) -> None:
     """An .npz, whole or not at all; makes its folder. Raises OSError."""
-    target = Path(path).expanduser()
-    target.parent.mkdir(parents=True, exist_ok=True)
-    handle, temporary = tempfile.mkstemp(prefix=f".{target.name}.", dir=target.parent)
-    try:
-        with os.fdopen(handle, "wb") as file:
-            np.savez_compressed(
-                file,
-                format=np.int64(_FORMAT),
-                image=reference.image,
-                points=reference.points,
-                noise=np.float64(reference.noise),
-                camera=np.array(reference.camera),
-                stamp=np.int64(reference.stamp),
-            )
-        os.chmod(temporary, 0o644)
-        os.replace(temporary, target)
-    except BaseException:
-        os.unlink(temporary)
-        raise
+    content = io.BytesIO()
+    np.savez_compressed(
+        content,
+        format=np.int64(_FORMAT),
+        image=reference.image,
+        points=reference.points,
+        noise=np.float64(reference.noise),
+        camera=np.array(reference.camera),
+        stamp=np.int64(reference.stamp),
+    )
+    write_bytes(Path(path).expanduser(), content.getvalue())
 
 
 def read_reference(path: str | os.PathLike[str]) -> Reference:

@@ -16,13 +16,13 @@ from edge_vision.calibration.archive import (
     images_in,
     next_run,
     read_archive,
-    write_bytes,
     write_head,
     write_sample,
 )
 from edge_vision.calibration.boards import Board
 from edge_vision.calibration.sample_store import SampleStore
 from edge_vision.calibration.views import View
+from edge_vision.calibration.writing import write_bytes
 
 BOARD = Board("charuco", 9, 7, 0.025, 0.018, "DICT_5X5_100", name="mine")
 
