@@ -5,6 +5,7 @@ from __future__ import annotations
 import shutil
 import signal
 import sys
+import time
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -113,10 +114,18 @@ def test_a_node_takes_only_what_is_signed_and_keeps_its_model(observer, start, s
     stamp = 0
 
     def finds() -> None:
+        """An image is answered. Sent again now and then: the first answers may go before the node knows its reader."""
         nonlocal stamp
-        stamp += STEP
-        images.publish(image_message(square((60, 60, 100, 100)), stamp))
-        found.wait(1, process)
+        seen, again = len(found), 0.0
+
+        def answered() -> bool:
+            nonlocal stamp, again
+            if time.monotonic() > again:
+                stamp, again = stamp + STEP, time.monotonic() + 1.0
+                images.publish(image_message(square((60, 60, 100, 100)), stamp))
+            return len(found) > seen
+
+        observer.spin_until(answered, f"detections of {name}", process)
         assert len(found[-1].detections) == 1
 
     with observer.listen(Detection2DArray, f"{namespace}/detections", QoSProfile(depth=50)) as found:
