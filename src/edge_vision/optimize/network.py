@@ -20,8 +20,8 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class Network:
-    """proto: the graph, weights inside, never written to (a pass works on `copied_graph`). bundle: task, decoder, labels,
-    input, thresholds, licence of the bundle that it came from; its files are those of the original, not of `proto`."""
+    """proto: the graph, weights inside, never written to (a pass works on `copied_graph`). bundle: task, decoder,
+    labels, input, thresholds, licence of the bundle that it came from; its files are the original's, not `proto`."""
 
     proto: onnx.ModelProto
     bundle: Bundle
