@@ -25,7 +25,6 @@ from edge_vision.optimize.recipe import Recipe, Step
 
 FORMAT = 1  # of a step's folder: those of another number are made anew
 _MODEL, _DONE = "model.onnx", "step.json"
-_NETWORK_FIELDS = ("input", "decoder_options")  # of the bundle, those that passes change
 
 
 @dataclass(frozen=True)
@@ -88,7 +87,7 @@ def check_needs(recipe: Recipe, data: Data | None) -> None:
         needs = optimisation_pass(step.name).NEEDS
         if data is None and needs & {"calibration", "train"}:
             raise PassError(step.name, "needs images", "give --data")
-        if "torch" in needs or getattr(step.options, "epochs", 0):
+        if "torch" in needs or getattr(step.options, "epochs", False):
             try:
                 import torch  # noqa: F401
             except ImportError:
@@ -143,8 +142,8 @@ def _kept(folder: Path, step: Step, before: Stage, key: str) -> Stage | None:
     try:
         done = json.loads((folder / _DONE).read_text(encoding="utf-8"))
         proto = onnx.load(folder / _MODEL)
-        spec = InputSpec(**{k: tuple(v) if isinstance(v, list) else v for k, v in done["input"].items()})
-        network = before.network.with_graph(proto, input=spec, decoder_options=done["decoder_options"])
+        fields: dict[str, Any] = {k: tuple(v) if isinstance(v, list) else v for k, v in done["input"].items()}
+        network = before.network.with_graph(proto, input=InputSpec(**fields), decoder_options=done["decoder_options"])
         return Stage(
             done["label"], network, step, done["facts"], tuple(done["refused"]), done["seconds"], key, reused=True
         )
