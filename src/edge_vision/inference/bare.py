@@ -34,7 +34,7 @@ from edge_vision.inference.onnx_header import TensorSpec, read_onnx_header
 from edge_vision.inference.preprocess import DTYPES
 from edge_vision.inference.schema import Section
 
-CROPS = 8  # that are embedded in one run where the file leaves the batch open
+CROPS = 8  # that are embedded or classified in one run where the file leaves the batch open
 
 HOW_TO_ANSWER = (
     "say which: `decoder:={}` at launch, `--decoder {}` on the command line, or `decoder: {}` in a model.yaml"
@@ -116,8 +116,9 @@ def _recognised(file: _File, outputs: Sequence[TensorSpec]) -> str:
         problem = f"its outputs fit no decoder: {found}, {where}"
         if len(outputs) == 1 and len(outputs[0].shape) == 2:
             problem += (
-                "; one row for the whole image is what classification models have, which find no boxes, and "
-                "re-identification models (decoder embedding), which tracking takes as its appearance_model"
+                "; one row for the whole image is what classification models have, which find no boxes (decoder "
+                "classification), and re-identification models (decoder embedding), which tracking takes as its "
+                "appearance_model"
             )
         remedy = f"name the decoder, or export the model in one of the layouts known: {known_decoders()}"
         raise ModelError(file.path, problem, remedy)

@@ -74,7 +74,8 @@ class Variant:
 
 @dataclass(frozen=True)
 class Bundle:
-    """A model ready to be opened by `Engine.load`, or by `Embedder.load` where its task is re-identification.
+    """A model ready to be opened by `Engine.load`, by `Embedder.load` where its task is re-identification, and by
+    `Classifier.load` where it is classify.
 
     labels is empty where only the outputs tell how many classes there are, and where there are none. seal: who signed
     it, "" where it was not packaged; scratch: the only place for what is made from an encrypted model, None for the
@@ -199,7 +200,7 @@ def _from_yaml(path: Path) -> Bundle:
         name=root.take("name", str),
         task=task,
         decoder=root.take("decoder", str, REQUIRED if finds_boxes else next(iter(TASKS[task])), tuple(TASKS[task])),
-        labels=_labels(root) if finds_boxes else (),
+        labels=_labels(root) if task != "re-identification" else (),
         input=read_input(spec, {}),
         thresholds=_thresholds(root.section("thresholds", {})) if finds_boxes else Thresholds(),
         variants=(),

@@ -8,147 +8,34 @@
 
 from __future__ import annotations
 
-import contextlib
-
 import numpy as np
 from numpy.typing import NDArray
 
 from edge_vision.datatypes import Frame
-from edge_vision.inference.backends import Session
-from edge_vision.inference.bundle import Bundle
-from edge_vision.inference.crops import Crops
-from edge_vision.inference.decoders import Setup
-from edge_vision.inference.decoders import decoder as decoder_module
-from edge_vision.inference.errors import BackendError, ModelError
-from edge_vision.inference.onnx_header import TensorSpec
-from edge_vision.inference.opening import Opened
-from edge_vision.inference.selection import AUTO, Log, Wish, open_session
+from edge_vision.inference.crop_network import LEAST_SIDE, WARM_UP, CropNetwork
 
-LEAST_SIDE = 2  # px of a box inside the image: what is narrower shows nothing of its object
-WARM_UP = 3
+__all__ = ["LEAST_SIDE", "WARM_UP", "Embedder"]
 
 
-class Embedder:
-    """A re-identification network, loaded and warm. One frame at a time: the input tensor is reused.
+class Embedder(CropNetwork):
+    """A re-identification network, loaded and warm: see `CropNetwork`."""
 
-    dimension: D, the length of a row; description: what it runs on and why.
-    """
+    TASK = "re-identification"
+    GIVES = "embeddings"
+    REMEDY = "give a bundle of task re-identification, or a bare file with decoder embedding"
 
-    def __init__(self, bundle: Bundle, opened: Opened, dimension: int) -> None:
-        """See `Embedder.load`, which makes the parts."""
-        self.bundle = bundle
-        self.dimension = dimension
-        self.session: Session | None = opened.session
-        self.description = opened.description
-        self._network = opened
-        self._crops = Crops(opened.input)
-        self._batch = opened.input.batch
-        self._any_count = self._batch > 1 and _leaves_batch_open(opened)
-
-    @classmethod
-    def load(
-        cls,
-        bundle: Bundle,
-        *,
-        backend: str = AUTO,
-        device: str = AUTO,
-        precision: str = AUTO,
-        threads: int = 0,
-        hardware: str = AUTO,
-        log: Log | None = None,
-    ) -> Embedder:
-        """Open `bundle`, whose task is re-identification, and run it three times. Arguments as of `Engine.load`.
-
-        Raises ModelError for a bundle of another task, a model that cannot be opened or whose tensors are not what the
-        bundle says, BackendError for a runtime that is missing or fails.
-        """
-        if bundle.task != "re-identification":
-            remedy = "give a bundle of task re-identification, or a bare file with decoder embedding"
-            raise ModelError(bundle.file, f"is for the task {bundle.task}, and gives no embeddings", remedy, "task")
-        if bundle.input.resize != "stretch":
-            problem = f"is {bundle.input.resize}; crops for re-identification are resized without padding"
-            raise ModelError(bundle.file, problem, "write stretch", "input.resize")
-        return cls.open(bundle, open_session(bundle, Wish(backend, device, precision, threads, hardware), log))
-
-    @classmethod
-    def open(cls, bundle: Bundle, opened: Opened) -> Embedder:
-        """The embedder on a session that is open already, which it closes at its end, and where it cannot be made.
-        Errors as those of `load`."""
-        try:
-            spec = opened.input
-            noise = np.random.default_rng(0).integers(0, 256, (spec.height, spec.width, 3), dtype=np.uint8)
-            whole = np.array([[0, 0, spec.width, spec.height]] * spec.batch, np.float32)
-            tensor = Crops(spec).fill(Frame(noise), whole.astype(int).tolist())
-            sample = tuple(array.copy() for array in opened.run(tensor))
-            specs = tuple(
-                TensorSpec(name, array.shape, array.dtype.name)
-                for name, array in zip(opened.output_names, sample, strict=True)
-            )
-            setup = Setup(bundle.file, spec.width, spec.height, specs, sample, bundle.decoder_options)
-            decoder_module(bundle.decoder).build(setup)
-            if len(sample[0]) != spec.batch:
-                problem = f"{spec.batch} crops give {len(sample[0])} rows"
-                raise setup.misfit(bundle.decoder, problem, "write input.batch as the model was exported")
-            embedder = cls(bundle, opened, sample[0].shape[1])
-            for _ in range(WARM_UP - 1):
-                embedder.embed(Frame(noise), whole)
-        except Exception:
-            opened.session.close()
-            raise
-        return embedder
+    @property
+    def dimension(self) -> int:
+        """D, the length of a row."""
+        return self.width
 
     def embed(self, frame: Frame, boxes: NDArray) -> NDArray[np.float32]:
         """Features (N, D) float32 of what is inside `boxes` (N, 4) xyxy in the frame's pixels, each of length one.
 
         Rows of boxes that show nothing (not finite, less than 2 px inside the image), or for which the network gives no
-        direction, are NaN. Boxes are cut at the image's edge and to whole pixels. Raises ValueError for an encoding or
-        image that cannot be read, BackendError where the runtime fails.
+        direction, are NaN. Errors as of `rows`.
         """
-        if self.session is None:
-            raise BackendError(f"the embedder of {self.bundle.name} is closed", "load it again")
-        features = np.full((len(boxes), self.dimension), np.nan, np.float32)
-        shown, corners = _inside(boxes, frame.width, frame.height)
-        for first in range(0, len(shown), self._batch):
-            part = corners[first : first + self._batch]
-            tensor = self._crops.fill(frame, part)
-            if self._any_count and len(part) < self._batch:
-                tensor = tensor[: len(part)]
-            rows = self._network.run(tensor)[0]
-            features[shown[first : first + len(part)]] = rows.reshape(len(rows), -1)[: len(part)]
-        return _normalised(features)
-
-    def close(self) -> None:
-        """Free the runtime's memory; the embedder cannot run any more. May be called twice."""
-        if self.session is not None:
-            self.session.close()
-            self.session = None
-
-    def __del__(self) -> None:
-        with contextlib.suppress(Exception):  # never made, or the interpreter is ending
-            self.close()
-
-    def __enter__(self) -> Embedder:
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        self.close()
-
-
-def _leaves_batch_open(opened: Opened) -> bool:
-    """Whether the session takes any number of crops at a time."""
-    shapes = [spec.shape for spec in opened.session.inputs if spec.name == opened.input.name or len(spec.shape) == 4]
-    return bool(shapes) and bool(shapes[0]) and shapes[0][0] is None
-
-
-def _inside(boxes: NDArray, width: int, height: int) -> tuple[NDArray[np.intp], list[list[int]]]:
-    """Which boxes have something inside the image (K,), and that part of each in whole pixels (K of x1, y1, x2, y2)."""
-    limit = np.array([width, height, width, height], np.float64)
-    cut = np.clip(np.nan_to_num(boxes, nan=0.0), 0, limit)  # NaN gives a box without area
-    cut[:, :2] = np.floor(cut[:, :2])
-    cut[:, 2:] = np.ceil(cut[:, 2:])
-    shown = ((cut[:, 2:] - cut[:, :2]) >= LEAST_SIDE).all(axis=1) & np.isfinite(boxes).all(axis=1)
-    rows = shown.nonzero()[0]
-    return rows, cut[rows].astype(np.int64).tolist()
+        return _normalised(self.rows(frame, boxes))
 
 
 def _normalised(features: NDArray[np.float32]) -> NDArray[np.float32]:

@@ -22,6 +22,10 @@ from edge_vision.inference.opening import Opened
 from edge_vision.inference.preprocess import Geometry, Preprocessor
 from edge_vision.inference.selection import AUTO, Log, Wish, open_session
 
+OTHER_TASKS = {
+    "re-identification": "tracking takes this one as its appearance_model",
+    "classify": "`Classifier.load` (edge_vision.inference.classifier) runs this one",
+}
 LEAST_WARM_UP = 3  # the first call takes three to five times as long as the later ones
 
 
@@ -92,7 +96,7 @@ class Engine:
         exist.
         """
         if bundle.task != "detect":
-            remedy = "give a detector; tracking takes this one as its appearance_model"
+            remedy = "give a detector; " + OTHER_TASKS.get(bundle.task, "this one is for something else")
             raise ModelError(bundle.file, f"is for {bundle.task}, which finds no boxes", remedy, "task")
         wish = Wish(backend, device, precision, threads, hardware)
         limits = score_threshold, iou_threshold, classes, max_detections

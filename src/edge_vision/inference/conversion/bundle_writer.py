@@ -71,7 +71,7 @@ def describe(bundle: Bundle) -> str:
         "labels": list(bundle.labels),
         "input": _input(bundle.input, None),
         "decoder_options": dict(bundle.decoder_options),
-        "thresholds": dataclasses.asdict(bundle.thresholds),
+        "thresholds": dataclasses.asdict(bundle.thresholds) if bundle.task == "detect" else {},
         "variants": [
             _entry(
                 dataclasses.replace(v, path=bundle.folder / v.path.name, sha256=v.digest),

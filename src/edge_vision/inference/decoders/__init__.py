@@ -56,7 +56,14 @@ DECODERS: Mapping[str, str] = {
 EMBEDDINGS: Mapping[str, str] = {"embedding": f"{__name__}.embedding"}
 """Those that describe what is in a crop: read by `embedding.Embedder`, named and never recognised."""
 
-TASKS: Mapping[str, Mapping[str, str]] = {"detect": DECODERS, "re-identification": EMBEDDINGS}
+CLASSIFIERS: Mapping[str, str] = {"classification": f"{__name__}.classification"}
+"""Those that tell what a crop or a whole image shows: read by `classifier.Classifier`, named and never recognised."""
+
+TASKS: Mapping[str, Mapping[str, str]] = {
+    "detect": DECODERS,
+    "re-identification": EMBEDDINGS,
+    "classify": CLASSIFIERS,
+}
 """What a bundle can be for, with the decoders of each task."""
 
 
@@ -135,8 +142,8 @@ class Decoder(Protocol):
 
 
 def decoder(name: str) -> Decoder:
-    """The decoder module called `name`; KeyError for one that is not in `DECODERS` or `EMBEDDINGS`."""
-    return cast(Decoder, importlib.import_module(DECODERS.get(name) or EMBEDDINGS[name]))
+    """The decoder module called `name`; KeyError for one that no task has."""
+    return cast(Decoder, importlib.import_module({**DECODERS, **EMBEDDINGS, **CLASSIFIERS}[name]))
 
 
 def task_of(name: str) -> str:
