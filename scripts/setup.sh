@@ -90,6 +90,8 @@ if $with_tests && [ ! -f "$test_stamp" ]; then
   # Asks for opencv-python, which would lie over opencv-python-headless; it needs neither for its scores.
   "$venv/bin/pip" install --quiet --disable-pip-version-check --no-deps trackeval==1.3.0 \
     || say "no TrackEval: the tests of tracking scores will skip"
+  "$venv/bin/pip" install --quiet --disable-pip-version-check -r "$requirements/training.txt" \
+    || say "no PyTorch: the tests of what trains will skip"
   touch "$test_stamp"
 fi
 if $with_tests && ! command -v chromedriver >/dev/null && [ "$(id -u)" = 0 ] && command -v apt-get >/dev/null; then
