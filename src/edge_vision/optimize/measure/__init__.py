@@ -1,0 +1,1 @@
+"""What a model costs: bytes, arithmetic, memory, time; and how well it does."""
