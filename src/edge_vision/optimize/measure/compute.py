@@ -176,8 +176,8 @@ _POOLS = frozenset(("MaxPool", "AveragePool", "LpPool", "QLinearAveragePool"))
 _MOVES = frozenset(
     names(
         "Concat QLinearConcat Constant ConstantOfShape DepthToSpace Expand Flatten Gather GatherElements GatherND "
-        "Identity OneHot Pad Range Reshape Scatter ScatterElements ScatterND Shape Size Slice SpaceToDepth Split Squeeze Tile "
-        "Transpose Unsqueeze NonZero Dropout"
+        "Identity OneHot Pad Range Reshape Scatter ScatterElements ScatterND Shape Size Slice SpaceToDepth Split "
+        "Squeeze Tile Transpose Unsqueeze NonZero Dropout"
     )
 )
 """Operators that compute nothing."""
