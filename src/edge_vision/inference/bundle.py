@@ -19,8 +19,11 @@ from edge_vision.inference.backends import BACKENDS
 from edge_vision.inference.decoders import TASKS, task_of
 from edge_vision.inference.errors import ModelError
 from edge_vision.inference.labels import KNOWN
+from edge_vision.inference.packing import SUFFIX as PACKED
+from edge_vision.inference.packing import is_packed
 from edge_vision.inference.preprocess import InputSpec
 from edge_vision.inference.schema import REQUIRED, Section, read_yaml
+from edge_vision.inference.unpacked import Unpacked
 
 FORMAT = 1
 MOST_IMAGES = 256  # in a batch
@@ -55,7 +58,8 @@ class Variant:
 
     backend: that it was made for; sha256: of the file, "" where not stated; measured: figures, free of form; input: how
     this file is fed where that is not as the bundle says, None where it is; outputs: those to read and in which order,
-    () for all of the file as they are.
+    () for all of the file as they are. Of a packed model (`packing`), path and sha256 are those of the ONNX file that
+    it holds, and unpacked is what keeps that there.
     """
 
     backend: str
@@ -65,6 +69,12 @@ class Variant:
     measured: Mapping[str, Any] = field(default_factory=dict, hash=False)
     input: InputSpec | None = None
     outputs: tuple[OutputSpec, ...] = ()
+    unpacked: Unpacked | None = field(default=None, compare=False, repr=False)
+
+    @property
+    def file(self) -> Path:
+        """As it lies in the bundle: packed, where it is."""
+        return self.unpacked.packed if self.unpacked else self.path
 
     @property
     def digest(self) -> str:
@@ -106,7 +116,7 @@ def load_bundle(
     decoder_options: Mapping[str, Any] | None = None,
     **input_overrides: Any,
 ) -> Bundle:
-    """The model at `path`: a bundle's folder, its model.yaml, or a bare file of `MODEL_SUFFIXES`.
+    """The model at `path`: a bundle's folder, its model.yaml, or a bare file of `MODEL_SUFFIXES` or packed.
 
     decoder: name of a decoder, overriding what the file says or its outputs look like. labels: the class names, a
     file with one a line, or a table's name (coco, coco90, coco91). input_overrides: fields of `InputSpec`
@@ -135,13 +145,15 @@ def load_bundle(
         from edge_vision.inference.bare import bare_bundle
 
         bundle = bare_bundle(path, decoder, input_overrides)
+    elif is_packed(path):
+        bundle = _bare_packed(path, decoder, input_overrides)
     elif path.suffix in (".yaml", ".yml"):
         bundle = _from_yaml(path)
     else:
         raise ModelError(
             path,
             f"is no model file (suffix {path.suffix!r})",
-            f"give a bundle's folder, or one of {', '.join(MODEL_SUFFIXES)}",
+            f"give a bundle's folder, or one of {', '.join((*MODEL_SUFFIXES, PACKED))}",
         )
     if input_overrides:
         given = Section(input_overrides, path, "input override ")
@@ -156,9 +168,25 @@ def load_bundle(
     if labels is not None:
         changes["labels"] = tuple(labels) if not isinstance(labels, (str, Path)) else _named_labels(labels, Path())
     if decoder_options is not None:
-        found = bundle.decoder_options if path.suffix in MODEL_SUFFIXES else {}  # of a bare file, from its metadata
+        found = {} if path.suffix in (".yaml", ".yml") else bundle.decoder_options  # of a bare file, from its metadata
         changes["decoder_options"] = {**found, **decoder_options}
     return dataclasses.replace(bundle, **changes) if changes else bundle
+
+
+def _bare_packed(path: Path, decoder: str | None, overrides: Mapping[str, Any]) -> Bundle:
+    from edge_vision.inference.bare import bare_bundle
+
+    unpacked = Unpacked(path)
+    try:
+        bundle = bare_bundle(unpacked.path, decoder, overrides)
+    except ModelError as error:
+        raise ModelError(path, error.problem, error.remedy, error.key) from error
+    variants = tuple(_unpacked(variant, unpacked) for variant in bundle.variants)
+    return dataclasses.replace(bundle, variants=variants, folder=path.parent, file=path)
+
+
+def _unpacked(variant: Variant, unpacked: Unpacked) -> Variant:
+    return dataclasses.replace(variant, path=unpacked.path, sha256=unpacked.sha256, unpacked=unpacked)
 
 
 def _check_seal(path: Path) -> str:
@@ -329,7 +357,7 @@ def _variant(section: Section, folder: Path, usual: InputSpec) -> Variant:
             problem = f"is {variant.sha256[:16]}..., but {variant.path.name} has {found[:16]}..."
             remedy = "the file was changed or not fully copied: restore it, or write the new sum if the change is meant"
             raise section.error("sha256", problem, f"{remedy} ({found})")
-    return variant
+    return _unpacked(variant, Unpacked(variant.path)) if is_packed(variant.path) else variant
 
 
 def _output(section: Section) -> OutputSpec:

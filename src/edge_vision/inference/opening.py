@@ -31,7 +31,7 @@ class Choice:
 
     def __str__(self) -> str:
         """As people and caches know it: `openvino gpu fp16 (model.onnx)`."""
-        return f"{self.backend} {self.device} {self.precision} ({self.variant.path.name})"
+        return f"{self.backend} {self.device} {self.precision} ({self.variant.file.name})"
 
 
 @dataclass(frozen=True, slots=True)
@@ -142,7 +142,7 @@ def open_choice(bundle: Bundle, choice: Choice, *, reason: str = "asked for", ha
     real = session.describe()
     description = EngineDescription(
         model=bundle.name,
-        file=variant.path,
+        file=variant.file,
         backend=real.backend,
         runtime_version=real.runtime_version,
         device=real.device,

@@ -40,7 +40,7 @@ def home(bundle: Bundle, out: Path | None = None) -> Bundle:
         return _same(bundle, load_bundle(out))
     out.mkdir(parents=True, exist_ok=True)
     for variant in bundle.variants:
-        for file in model_files(variant.path):
+        for file in model_files(variant.path if bare else variant.file):
             target = out / file.name if bare else out / file.relative_to(bundle.folder)
             target.parent.mkdir(parents=True, exist_ok=True)
             shutil.copyfile(file, target)

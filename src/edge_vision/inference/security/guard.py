@@ -108,7 +108,8 @@ def open_with(path: str | Path, means: Means, **overrides: Any) -> Iterator[Bund
             if means.signed:
                 problem = "is not signed, and the policy is to open signed bundles only"
                 raise ModelError(path, problem, "`edge_vision package BUNDLE -o OUT --sign KEY` signs one")
-            yield bundles.load_bundle(path, **overrides)
+            with _released(bundles.load_bundle(path, **overrides)) as bundle:
+                yield bundle
             return
         with contextlib.ExitStack() as stack:
             manifest, seal = _checked_seal(source, means)
@@ -118,12 +119,23 @@ def open_with(path: str | Path, means: Means, **overrides: Any) -> Iterator[Bund
             with _named(folder.path, source.path):
                 _unpack(source, manifest, key, folder)
                 _refuse_outside(folder.path)
-                bundle = bundles.load_bundle(folder.path, **overrides)
+                bundle = stack.enter_context(_released(bundles.load_bundle(folder.path, **overrides)))
                 if (bundle.name, bundles.FORMAT) != (manifest.name, manifest.bundle_format):
                     problem = f"is the seal of {manifest.name}, format {manifest.bundle_format}"
                     raise ModelError(source.path / SEAL, f"{problem}; model.yaml is of {bundle.name}", PACKAGE_AGAIN)
                 scratch = folder.scratch if seal.encrypted else None
                 yield dataclasses.replace(bundle, seal=str(seal), scratch=scratch)
+
+
+@contextlib.contextmanager
+def _released(bundle: Bundle) -> Iterator[Bundle]:
+    """What was unpacked for the bundle goes with the block."""
+    try:
+        yield bundle
+    finally:
+        for variant in bundle.variants:
+            if variant.unpacked is not None:
+                variant.unpacked.close()
 
 
 def inspect(path: str | Path, policy: BundlePolicy = ANY, *, warn: Warn | None = None) -> Seal:
