@@ -6,6 +6,7 @@ import contextlib
 import io
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
+from typing import Any
 
 import numpy as np
 
@@ -45,16 +46,9 @@ class DetectionScores:
         return asdict(self)
 
 
-def evaluate_detections(truth: Sequence[Tracks | Detections], detections: Sequence[Detections]) -> DetectionScores:
-    """COCO scores of ``detections[i]`` against ``truth[i]``, frame by frame.
-
-    Boxes are xyxy pixels, matched by class id; labels are the truth's. Detections should come with a low score
-    threshold (0.001), for the precision-recall curve needs the unlikely ones too; the best 100 a frame count.
-    Source: Lin et al. 2014 and cocodataset.org, "Detection Evaluation", as pycocotools computes it.
-
-    Raises ImportError with the remedy without pycocotools, ValueError where the lengths differ or there is no
-    object in the truth.
-    """
+def coco_protocol(truth: Sequence[Tracks | Detections], detections: Sequence[Detections]) -> Any:
+    """pycocotools' COCOeval with every match made (`evaluate`), nothing accumulated: image ids are places in the
+    sequences, category ids the class ids of the truth. Arguments and errors as of `evaluate_detections`."""
     try:
         from pycocotools.coco import COCO
         from pycocotools.cocoeval import COCOeval
@@ -62,8 +56,7 @@ def evaluate_detections(truth: Sequence[Tracks | Detections], detections: Sequen
         raise ImportError("detection scores need pycocotools: pip install 'pycocotools>=2.0.7'") from error
     if len(truth) != len(detections):
         raise ValueError(f"{len(truth)} frames of truth but {len(detections)} of detections: give one each a frame")
-    objects = sum(len(frame) for frame in truth)
-    if not objects:
+    if not sum(len(frame) for frame in truth):
         raise ValueError("there is no object in the truth of these frames: average precision is not defined")
     classes = sorted({int(c) for frame in truth for c in frame.class_ids})
     labels = next((frame.labels for frame in truth if frame.labels), ())
@@ -97,9 +90,30 @@ def evaluate_detections(truth: Sequence[Tracks | Detections], detections: Sequen
         found.createIndex()
         protocol = COCOeval(coco, found, "bbox")
         protocol.params.maxDets = [1, 10, MAX_DETECTIONS]
+        protocol.params.areaRng, protocol.params.areaRngLbl = (
+            protocol.params.areaRng[:1],
+            ["all"],
+        )  # a quarter of it all
         protocol.evaluate()
+    return protocol
+
+
+def evaluate_detections(truth: Sequence[Tracks | Detections], detections: Sequence[Detections]) -> DetectionScores:
+    """COCO scores of ``detections[i]`` against ``truth[i]``, frame by frame.
+
+    Boxes are xyxy pixels, matched by class id; labels are the truth's. Detections should come with a low score
+    threshold (0.001), for the precision-recall curve needs the unlikely ones too; the best 100 a frame count.
+    Source: Lin et al. 2014 and cocodataset.org, "Detection Evaluation", as pycocotools computes it.
+
+    Raises ImportError with the remedy without pycocotools, ValueError where the lengths differ or there is no
+    object in the truth.
+    """
+    protocol = coco_protocol(truth, detections)
+    with contextlib.redirect_stdout(io.StringIO()):
         protocol.accumulate()
-    # precision: IoU (10), recall (101), class, area (all, small, ...), detections a frame (1, 10, 100); -1 is none.
+    classes = [int(c) for c in protocol.params.catIds]
+    labels = next((frame.labels for frame in truth if frame.labels), ())
+    # precision: IoU (10), recall (101), class, area (all), detections a frame (1, 10, 100); -1 is none.
     precision = protocol.eval["precision"][:, :, :, 0, -1]
     recall = protocol.eval["recall"][:, :, 0, -1]
     per_class = tuple(
@@ -118,7 +132,7 @@ def evaluate_detections(truth: Sequence[Tracks | Detections], detections: Sequen
         recall=float(recall.mean()),
         per_class=per_class,
         frames=len(truth),
-        objects=objects,
+        objects=sum(len(frame) for frame in truth),
         detections=sum(len(frame) for frame in detections),
     )
 
