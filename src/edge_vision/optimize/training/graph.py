@@ -389,10 +389,12 @@ def _hard_swish(node: onnx.NodeProto) -> bool:
 
 def _last_uses(nodes: Sequence[onnx.NodeProto], outputs: Sequence[str]) -> dict[int, list[str]]:
     """After which node each tensor made by a node is needed no more."""
+    makers = {name: node for node in nodes if node.op_type == "QuantizeLinear" for name in node.output}
     last: dict[str, int] = {}
     for index, node in enumerate(nodes):
-        for name in (*node.input, *node.output):
-            last[name] = index
+        before = makers.get(node.input[0]) if node.op_type == "DequantizeLinear" else None
+        for name in (*node.input, *node.output, *(before.input if before is not None else ())):
+            last[name] = index  # a DequantizeLinear becomes one with the QuantizeLinear before it
     found: dict[int, list[str]] = {}
     for name, index in last.items():
         if name and name not in outputs:

@@ -53,8 +53,9 @@ def optimiser(graph: TorchGraph, others: Iterable[nn.Parameter], schedule: Sched
     """An optimiser of the graph's parameters and `others` (a loss's own).
 
     Adam moves every weight by about its rate, however small the weight is. A layer into which a scale was folded
-    (pixels 0 to 255 divided in the first convolution) would be thrown about by that, so a weight that is smaller than usual
-    for its size (root mean square times the square root of its inputs below 1) is moved by as much less, in steps of 2.
+    (pixels 0 to 255 divided in the first convolution) would be thrown about by that, so a weight that is smaller than
+    usual for its size (root mean square times the square root of its inputs below 1) is moved by as much less, in
+    steps of 2.
     """
     groups: dict[tuple[float, float], list[nn.Parameter]] = {}
     for name, parameter in graph.parameters_by_name().items():
