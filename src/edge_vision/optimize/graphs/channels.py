@@ -42,7 +42,7 @@ REDUCTIONS = frozenset(("ReduceMean", "ReduceMax", "ReduceMin", "ReduceSum", "Re
 RESHAPING = frozenset(("Reshape", "Flatten", "Squeeze", "Unsqueeze", "Expand", "Tile", "Transpose", "DepthToSpace"))
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class Lane:
     """Where a tensor has its units: units (length of the axis,) int64, `FIXED` for channels that stay."""
 
@@ -50,7 +50,7 @@ class Lane:
     units: NDArray[np.int64]
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class Slot:
     """A place of a layer's constant that has units along an axis.
 
@@ -65,7 +65,7 @@ class Slot:
     node: onnx.NodeProto
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class Group:
     """Units of which any may be removed, named by the layers that make them.
 

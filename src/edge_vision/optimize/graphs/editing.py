@@ -17,9 +17,9 @@ def set_initialisers(proto: onnx.ModelProto, values: Mapping[str, NDArray]) -> N
     left = dict(values)
     for tensor in proto.graph.initializer:
         if tensor.name in left:
-            tensor.CopyFrom(numpy_helper.from_array(np.ascontiguousarray(left.pop(tensor.name)), tensor.name))
+            tensor.CopyFrom(numpy_helper.from_array(np.asarray(left.pop(tensor.name), order="C"), tensor.name))
     for name, value in left.items():
-        proto.graph.initializer.append(numpy_helper.from_array(np.ascontiguousarray(value), name))
+        proto.graph.initializer.append(numpy_helper.from_array(np.asarray(value, order="C"), name))
 
 
 def constants_to_initialisers(proto: onnx.ModelProto) -> None:
