@@ -33,6 +33,7 @@ from sensor_msgs.msg import Image
 #: Bounds of every wait. Generous, as the machine may be busy: they are reached only where something is broken.
 PATIENCE_S = 40.0
 _ASK_AGAIN_S = 8.0
+_SETTLE_S = 0.5
 SHARED_MEMORY = Path("/dev/shm")
 
 _LIBC = ctypes.CDLL(None)
@@ -243,9 +244,12 @@ class Observer:
         return self.node.create_publisher(kind, topic, profile)
 
     def wait_for_subscriber(self, publisher: Any, process: Process, count: int = 1) -> None:
+        """Until the process listens, and a moment more: that it knows who listens to it cannot be seen from here, and
+        what it answers before is lost."""
         self.spin_until(
             lambda: publisher.get_subscription_count() >= count, f"subscriber of {publisher.topic}", process
         )
+        self.spin_for(_SETTLE_S)
 
     # --- services ----------------------------------------------------------------------------------------------------
 

@@ -61,7 +61,7 @@ def apply_recipe(
     teacher: what distilling steps learn from, `network` where it is None. Raises PassError where a step cannot be done,
     or needs what is not there (which is said before the first step is begun).
     """
-    check_needs(recipe, data)
+    check_needs(recipe, data is not None)
     teacher = teacher or network
     taught = digest(teacher.proto)
     stages = [Stage("original", network, key=digest(network.proto))]
@@ -72,8 +72,8 @@ def apply_recipe(
             "format": FORMAT,
             "before": before.key,
             "step": step.as_dict(),
-            "data": data.name if data and needs & {"calibration", "train"} else "",
-            "teacher": taught if needs & {"teacher", "train"} else "",
+            "data": data.name if data else "",
+            "teacher": taught if needs & {"teacher", "train", "torch"} else "",
             "seed": settings.seed,
         }
         key = hashlib.sha256(json.dumps(relevant, sort_keys=True, default=str).encode()).hexdigest()[:20]
@@ -81,11 +81,11 @@ def apply_recipe(
     return tuple(stages)
 
 
-def check_needs(recipe: Recipe, data: Data | None) -> None:
+def check_needs(recipe: Recipe, data: bool) -> None:
     """Raises PassError where a step of the recipe needs what is not there: data, or PyTorch."""
     for step in recipe.steps:
         needs = optimisation_pass(step.name).NEEDS
-        if data is None and needs & {"calibration", "train"}:
+        if not data and needs & {"calibration", "train"}:
             raise PassError(step.name, "needs images", "give --data")
         if "torch" in needs or getattr(step.options, "epochs", False):
             try:

@@ -133,6 +133,11 @@ def _closed(value: Any, name: str, proposer: Any, where: str) -> Any:
     return value
 
 
+def longest(content: Mapping[str, Any]) -> Recipe:
+    """A recipe of the space that leaves no step out: what it needs, all of them may need."""
+    return recipe_of(close(content, _Ends(-1)))
+
+
 class _Ends:
     """Proposes the first or the last of everything."""
 
@@ -164,7 +169,7 @@ def search(
     """Tries recipes of `space` until `trials` were tried, those of earlier runs with this `storage` among them.
 
     evaluate: does a recipe and measures it; an exception of `unfit` means that it cannot be done. The sampler is
-    Optuna's TPE (Bergstra et al. 2011) for accuracy, the target and, as a constraint, the budget. An interrupt leaves
+    Optuna's TPE (Bergstra et al. 2011) for the target, with the budget as a constraint. An interrupt leaves
     what was tried in the storage. A recipe that comes up twice is not measured twice.
     """
     import optuna
@@ -176,10 +181,8 @@ def search(
     study = optuna.create_study(
         study_name=json.dumps([space, target, max_drop], sort_keys=True),
         storage=journal,
-        sampler=optuna.samplers.TPESampler(
-            seed=seed, n_startup_trials=max(4, trials // 4), constraints_func=lambda trial: trial.user_attrs["over"]
-        ),
-        directions=["maximize", "minimize"],
+        sampler=optuna.samplers.TPESampler(seed=seed, n_startup_trials=max(4, trials // 4)),
+        direction="minimize",
         load_if_exists=True,
     )
     states = optuna.trial.TrialState
@@ -201,8 +204,8 @@ def search(
             continue
         seen[key] = figures
         trial.set_user_attr("figures", {name: float(getattr(figures, name)) for name in Figures.__dataclass_fields__})
-        trial.set_user_attr("over", [figures.drop - max_drop])
-        study.tell(trial, [figures.accuracy, figures.of(target)])
+        trial.set_constraint("drop", figures.drop - max_drop)
+        study.tell(trial, figures.of(target))
         steps = ", ".join(str(step) for step in recipe.steps)
         log(f"trial {trial.number}: drop {figures.drop:+.4f}, {target} {figures.of(target):.4g}: {steps}")
     return judge(tuple(_trial(trial) for trial in study.get_trials() if trial.state.is_finished()), target, max_drop)
