@@ -26,8 +26,8 @@ def second_moments(
     seed: int = 0,
     step: Callable[[], object] = lambda: None,
 ) -> dict[str, NDArray[np.float64]]:
-    """E[x x'] (K, K) of what one output of each layer sums up: of a convolution K = channels x kh x kw as the weight has
-    them, of others K inputs. From a batch (N, ...) of input tensors; `step` is called after each image.
+    """E[x x'] (K, K) of what one output of each layer sums up: of a convolution K = channels x kh x kw as the weight
+    has them, of others K inputs. From a batch (N, ...) of input tensors; `step` is called after each image.
 
     Layers are left out that have groups, transpose, more than `LARGEST` inputs or padding by name.
     """
