@@ -1,0 +1,101 @@
+"""A machine's constants from published measurements, and how far off they are for what they were not fitted to.
+
+`python -m edge_vision.optimize.estimate.fitting FILE...` writes them into the lines `constants:` and `error:` of target
+files (the only numbers there that are not published ones).
+"""
+
+from __future__ import annotations
+
+import re
+import sys
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+
+from edge_vision.optimize.estimate.roofline import Constants, Error, Work, seconds
+
+RATIO_WEIGHT, MEMORY_WEIGHT, CALL_WEIGHT = 0.3, 0.5, 0.2
+"""How firmly the prior is held to, against a weight of 1 of a point's error: what the points say little about (the rate
+of a kind that few of them have, a bandwidth that only fully connected layers feel) stays near it."""
+
+
+@dataclass(frozen=True, slots=True)
+class Prior:
+    """ratios: rates of `COMPUTE_KINDS` relative to each other; their level comes from the points alone. bandwidth in
+    bytes a second, call in seconds."""
+
+    ratios: tuple[float, float, float, float]
+    bandwidth: float
+    call: float
+
+
+def fit(points: Sequence[tuple[Work, float]], prior: Prior) -> Constants:
+    """Constants with the least squares of log(estimate / measured) and of the distance from the prior, in logarithms.
+
+    points: work and measured seconds. Needs scipy.
+    """
+    from scipy.optimize import least_squares
+
+    works = np.array([done for done, _ in points])
+    measured = np.log([time for _, time in points])
+    ratios = np.log(prior.ratios)
+    level = np.median(np.log(works[:, :4] @ (1 / np.exp(ratios)) + 1) - measured)
+    start = np.concatenate([ratios + level, [np.log(prior.bandwidth), np.log(prior.call)]])
+
+    def residuals(logs: NDArray[np.float64]) -> NDArray[np.float64]:
+        times = works[:, :5] @ np.exp(-logs[:5]) + works[:, 5] * np.exp(logs[5])
+        away = logs - start
+        apart = RATIO_WEIGHT * (away[:4] - away[:4].mean())
+        return np.concatenate(
+            [np.log(times) - measured, apart, [MEMORY_WEIGHT * away[4], CALL_WEIGHT * away[5], 0.02 * away[:4].mean()]]
+        )
+
+    return Constants(*np.exp(least_squares(residuals, start).x).tolist())
+
+
+def left_out(points: Sequence[tuple[Work, float]], prior: Prior, groups: Sequence[str] = ()) -> NDArray[np.float64]:
+    """(N,) estimate / measured of every point by constants fitted without it, and without others of its group (the same
+    network at another size is no independent proof). groups: a name a point."""
+    names = list(groups) or [str(index) for index in range(len(points))]
+    found = np.empty(len(points))
+    for index, (done, time) in enumerate(points):
+        others = [point for point, name in zip(points, names, strict=True) if name != names[index]]
+        found[index] = seconds(done, fit(others, prior)) / time
+    return found
+
+
+def error_of(ratios: NDArray[np.float64]) -> Error:
+    return Error(float(np.sqrt(np.mean(np.log(ratios) ** 2))), len(ratios))
+
+
+def _rewrite(path: Path) -> None:
+    from edge_vision.optimize.estimate.targets import read_target
+
+    target = read_target(path, fitted=False)
+    text = path.read_text(encoding="utf-8")
+    for setting in target.settings:
+        if setting.like:
+            continue
+        fitted = setting.fit()
+        ratios = setting.left_out()
+        error = error_of(ratios)
+        values = ", ".join(f"{name}: {getattr(fitted, name):.3e}" for name in Constants.__slots__ if name != "start")
+        for key, line in (("constants", values), ("error", f"rms: {error.rms:.3f}, points: {error.points}")):
+            text, count = _replaced(text, setting.name, key, line)
+            if count != 1:
+                raise ValueError(f"{path}: {setting.name} has no line `{key}: {{}}`")
+    path.write_text(text, encoding="utf-8")
+
+
+def _replaced(text: str, setting: str, key: str, line: str) -> tuple[str, int]:
+    """With the mapping of `key` in the part of a setting replaced, and how often."""
+    pattern = rf"(  - name: {re.escape(setting)}\n(?:    .*\n)*?    {key}: )\{{.*\}}"
+    return re.subn(pattern, lambda found: f"{found[1]}{{{line}}}", text)
+
+
+if __name__ == "__main__":
+    for given in sys.argv[1:]:
+        _rewrite(Path(given))
