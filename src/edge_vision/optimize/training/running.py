@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import replace
 from typing import Any
 
 from edge_vision.optimize.data import Split
@@ -70,8 +69,6 @@ def train(
 ) -> tuple[Network, dict[str, Any]]:
     """The trained network and facts for the report. constraints: by default what the options say to keep."""
     split = training_split(name, network, context)
-    if network.task == "detect":
-        split = replace(split, truth=())  # boxes are not learnt from: a teacher says more than they do
     part, watched = hold_out(split, options.validation, context.seed)
     held: list[Constraint] = list(constraints) if constraints is not None else kept(options, network)
     schedule = Schedule(

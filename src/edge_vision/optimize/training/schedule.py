@@ -55,7 +55,7 @@ def optimiser(graph: TorchGraph, others: Iterable[nn.Parameter], schedule: Sched
     Adam moves every weight by about its rate, however small the weight is. A layer into which a scale was folded
     (pixels 0 to 255 divided in the first convolution) would be thrown about by that, so a weight that is smaller than
     usual for its size (root mean square times the square root of its inputs below 1) is moved by as much less, in
-    steps of 2.
+    steps of 2. With SGD the gradient has the inverse of the scale besides, so the square of it is the same.
     """
     groups: dict[tuple[float, float], list[nn.Parameter]] = {}
     for name, parameter in graph.parameters_by_name().items():
@@ -64,8 +64,8 @@ def optimiser(graph: TorchGraph, others: Iterable[nn.Parameter], schedule: Sched
         share = 1.0
         if role == "scale":
             share = min(1.0, float(parameter.detach().abs().max()) * 0.1)
-        elif role == "weight" and schedule.optimiser == "adamw":
-            share = _share(parameter)
+        elif role == "weight":
+            share = _share(parameter) if schedule.optimiser == "adamw" else _share(parameter) ** 2
         groups.setdefault((decay, share), []).append(parameter)
     rest = list(others)
     if rest:
