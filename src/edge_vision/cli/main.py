@@ -18,6 +18,8 @@ COMMANDS = {
     "bench": "measure pipeline, transport, backends, decoding and tracking, side by side with their peers",
     "verify": "prove that every variant and backend of a model finds what fp32 ONNX Runtime finds",
     "convert": "make the files that other backends read: OpenVINO, TFLite, ncnn, TVM, TensorRT",
+    "optimize": "make a model smaller and faster within a budget of accuracy, and prove what every step cost",
+    "estimate": "what a model would take on a board that is not here: time, RAM, flash, with the estimate's error",
     "package": "sign and encrypt a model's bundle, check one that was, make the keys for it",
     "backends": "which inference backends are here, and what would make the others available",
     "quality": "how good pictures are, by themselves and against a reference: table, CSV, JSON, a page with plots",

@@ -173,12 +173,11 @@ def _written(
     request: Request, task: Task, budget: Budget, done: Optimised, seconds: float, say: Callable[[str], None]
 ) -> Done:
     from edge_vision.optimize.report import write_report
-    from edge_vision.optimize.report.building import build_report
+    from edge_vision.optimize.report.data import as_dict
+    from edge_vision.optimize.telling import told
 
-    say("measuring size, time and memory of every step, side by side with the original ...")
-    report = build_report(
-        task, budget, done, backends=BACKENDS, quick=request.quick, command=request.command, seconds=seconds
-    )
+    say("measuring every step side by side with the original")
+    report = told(task, budget, done, BACKENDS, quick=request.quick, command=request.command, seconds=seconds, step=say)
     request.out.mkdir(parents=True, exist_ok=True)
     files = write_report(report, request.out)
     lines = [report.verdict.text, *report.verdict.notes]
@@ -193,7 +192,7 @@ def _written(
         prove(bundle, _proofs(task, budget, done))
         lines.append(f"bundle: {bundle.folder}")
     lines += [f"report: {path}" for path in files if path.suffix in (".html", ".md", ".json")]
-    return Done(done.chosen is not None, tuple(lines), report.as_dict() if hasattr(report, "as_dict") else {})
+    return Done(done.chosen is not None, tuple(lines), as_dict(report))
 
 
 def _figures(done: Optimised) -> dict[str, Any]:
