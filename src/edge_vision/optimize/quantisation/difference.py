@@ -22,13 +22,16 @@ class Reference:
         self.heads = tuple(heads) or tuple(output.name for output in proto.graph.output)
         self.batch = batch
         self.threads = threads
+        # Convolutions have their channels first, products last.
+        convolutions = {name for node in proto.graph.node if node.op_type == "Conv" for name in node.output}
+        self.axes = tuple(1 if head in convolutions else -1 for head in self.heads)
         self.values = self._run(proto, {})
 
     def error(self, found: Quantised) -> float:
         """Noise over signal power: the mean, over heads and their channels, of the squared difference over the
         variance; infinite where a value is not finite."""
-        shares = [_share(old, new) for old, new in zip(self.values, self._run(found.proto, found.names), strict=True)]
-        return float(np.mean(shares))
+        values = self._run(found.proto, found.names)
+        return float(np.mean([_share(*pair) for pair in zip(self.values, values, self.axes, strict=True)]))
 
     def _run(self, proto: onnx.ModelProto, names: Mapping[str, str]) -> list[NDArray]:
         copy = onnx.ModelProto()
@@ -47,14 +50,12 @@ def decibels(error: float) -> float:
     return float(-10 * np.log10(max(error, 1e-12)))
 
 
-def _share(old: NDArray, new: NDArray) -> float:
+def _share(old: NDArray, new: NDArray, axis: int) -> float:
+    """Noise over signal of values (images, ...) by channels along `axis` of an image's tensor."""
     if not np.isfinite(new).all():
         return float("inf")
-    # (images, batch, channels, ...): channels first, the rest together.
-    before, after = (
-        np.moveaxis(v, 2, 0).reshape(v.shape[2], -1) if v.ndim > 2 else v.reshape(1, -1) for v in (old, new)
-    )
-    noise = ((before.astype(np.float64) - after) ** 2).mean(axis=1)
-    signal = before.astype(np.float64).var(axis=1)
+    place = axis + 1 if axis >= 0 else axis
+    before, after = (np.moveaxis(v, place, 0).reshape(v.shape[place], -1).astype(np.float64) for v in (old, new))
+    noise, signal = ((before - after) ** 2).mean(axis=1), before.var(axis=1)
     # A channel that hardly moves says nothing of its own.
     return float(np.mean(noise / np.maximum(signal, 1e-3 * max(float(signal.mean()), 1e-12))))

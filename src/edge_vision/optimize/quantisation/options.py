@@ -19,6 +19,7 @@ class Quantisation:
     computes half of the layers in float), and int8 elsewhere. reduce_range: weights of 7 bits; `auto` where the CPU
     adds products in 16 bits and may saturate (x86-64 with AVX2 or AVX-512 but no VNNI).
     per_channel: a scale for each output channel of the weights, but for clustered ones.
+    lower: say parts of the graph in another way that integer kernels run faster (`quantisation.lowering`).
     heads: whether what the last layers give to the decode tail is rounded to 8 bits, too.
     fallback: `auto` takes the most sensitive layers back to float until the error is at most max_error: noise over
     signal power, mean over the channels of what the last layers give (0.03 is 15 dB). most_float: the part of the
@@ -31,6 +32,7 @@ class Quantisation:
     activations: Literal["auto", "uint8", "int8"] = "auto"
     reduce_range: Literal["auto", "yes", "no"] = "auto"
     per_channel: bool = True
+    lower: bool = True
     heads: Literal["float", "int8"] = "float"
     fallback: Literal["auto", "none"] = "auto"
     max_error: float = 0.03

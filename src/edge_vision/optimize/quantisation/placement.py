@@ -22,11 +22,23 @@ from dataclasses import dataclass, field
 import onnx
 
 from edge_vision.optimize.graphs.view import Layer, View, attribute, integer
+from edge_vision.optimize.quantisation.lowering import pixel_factor
 
 LAYERS = ("Conv", "Gemm", "MatMul")
 ACTIVATIONS = ("Relu", "Clip")
 POOLING = ("MaxPool", "AveragePool", "GlobalAveragePool", "GlobalMaxPool", "ReduceMean")
-MOVING = ("MaxPool", "Reshape", "Transpose", "Flatten", "Squeeze", "Unsqueeze", "Slice", "Split", "DepthToSpace")
+MOVING = (
+    "MaxPool",
+    "Reshape",
+    "Transpose",
+    "Flatten",
+    "Squeeze",
+    "Unsqueeze",
+    "Slice",
+    "Split",
+    "DepthToSpace",
+    "Expand",
+)
 """The values that come out are values that went in: one scale on both sides."""
 COMPUTING = ("Add", "Mul", "Concat", "AveragePool", "GlobalAveragePool", "LeakyRelu")
 """Computed in integers with a scale of their own at the output."""
@@ -38,7 +50,8 @@ class Placement:
     output). tensors: what gets a scale, in the graph's order. same: tensor -> the one whose scale it shares.
     activations: tensor -> the layer's own output, where an activation lies between and belongs to the layer. heads:
     what the tail reads. refused: layer -> why it stays float. image: the tensor that has the pixels' values; pixels:
-    the uint8 tensor that it comes from, "" where the input is float."""
+    the uint8 tensor that it comes from, "" where the input is float; pixel_scale: what one step of it is in `image`;
+    factors: outputs of the nodes that multiply by that."""
 
     layers: Mapping[str, Layer]
     nodes: frozenset[str]
@@ -49,6 +62,8 @@ class Placement:
     refused: Mapping[str, str] = field(default_factory=dict)
     image: str = ""
     pixels: str = ""
+    pixel_scale: float = 1.0
+    factors: frozenset[str] = frozenset()
 
 
 def key(node: onnx.NodeProto) -> str:
@@ -67,8 +82,8 @@ def place(view: View, excluded: Collection[str] = (), *, int8_heads: bool = Fals
     """The placement in a graph that `preparing.prepare` made. excluded: names of layers that stay float."""
     layers, refused = _quantised_layers(view, excluded)
     tail = tail_nodes(view)
-    image, pixels = _image(view)
-    held = {image}  # tensors that have integers behind them
+    image, pixels, pixel_scale, factors = _image(view)
+    held = {image} - {""}  # tensors that have integers behind them
     nodes: set[str] = set()
     same: dict[str, str] = {}
     activations: dict[str, str] = {}
@@ -98,7 +113,19 @@ def place(view: View, excluded: Collection[str] = (), *, int8_heads: bool = Fals
     wanted.discard(pixels and image)
     everything = [*view.inputs, *(name for node in view.proto.graph.node for name in node.output)]
     tensors = tuple(name for name in everything if name in wanted)
-    return Placement(layers, frozenset(nodes), tensors, same, activations, tuple(heads), refused, image, pixels)
+    return Placement(
+        layers,
+        frozenset(nodes),
+        tensors,
+        same,
+        activations,
+        tuple(heads),
+        refused,
+        image,
+        pixels,
+        pixel_scale,
+        frozenset(factors),
+    )
 
 
 def tail_nodes(view: View) -> frozenset[str]:
@@ -171,22 +198,28 @@ def _read_by_tail_alone(view: View, name: str, tail: Collection[str]) -> bool:
     return all(key(reader) in tail for reader in view.consumers.get(name, []))
 
 
-def _image(view: View) -> tuple[str, str]:
-    """(tensor that has the pixels' values, the uint8 tensor that a Cast makes it from, or "")."""
+def _image(view: View) -> tuple[str, str, float, tuple[str, ...]]:
+    """(tensor that has the pixels' values, the uint8 tensor that a Cast makes it from or "", the scale between them, the
+    outputs of the nodes that apply it); no tensors where pixels are computed with before they are cast."""
     name = view.inputs[0]
-    pixels = ""
+    pixels, scale, factors = "", 1.0, []
+    if _element_type(view, name) == onnx.TensorProto.FLOAT:
+        return name, "", 1.0, ()
     while True:
         readers = view.consumers.get(name, [])
-        if len(readers) != 1 or readers[0].op_type not in ("Cast", "Transpose"):
+        if len(readers) != 1 or name in view.outputs:
             break
-        if readers[0].op_type == "Cast":
-            if pixels or _element_type(view, view.inputs[0]) != onnx.TensorProto.UINT8:
-                break
-            if integer(readers[0], "to", 0) != onnx.TensorProto.FLOAT:
-                break
+        node = readers[0]
+        factor = pixel_factor(view, node) if pixels else None
+        if node.op_type == "Cast" and not pixels and integer(node, "to", 0) == onnx.TensorProto.FLOAT:
             pixels = name
-        name = readers[0].output[0]
-    return name, pixels
+        elif factor is not None:
+            scale *= factor
+            factors.append(node.output[0])
+        elif node.op_type not in ("Transpose", "Reshape") and (node.op_type != "Pad" or pixels):
+            break
+        name = node.output[0]
+    return (name, pixels, scale, tuple(factors)) if pixels else ("", "", 1.0, ())
 
 
 def _element_type(view: View, name: str) -> int:

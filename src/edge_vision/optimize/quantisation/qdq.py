@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 import numpy as np
@@ -11,7 +11,7 @@ import onnx
 from numpy.typing import NDArray
 from onnx import helper, numpy_helper
 
-from edge_vision.optimize.graphs.editing import drop_notes, remove_dead, replace_nodes
+from edge_vision.optimize.graphs.editing import bypass, drop_notes, remove_dead, replace_nodes
 from edge_vision.optimize.graphs.view import Layer, View, integer
 from edge_vision.optimize.quantisation.placement import Placement, data_inputs, key
 from edge_vision.optimize.quantisation.scales import (
@@ -22,8 +22,7 @@ from edge_vision.optimize.quantisation.scales import (
     weight_scales,
 )
 
-PIXELS = Scale(1.0, 0, "uint8")
-SIGNED_PIXELS = Scale(1.0, -128, "int8")
+ZERO_PIXEL = {"uint8": (0, "uint8"), "int8": (-128, "int8")}
 
 
 @dataclass(frozen=True)
@@ -64,6 +63,7 @@ class _Writer:
     ) -> None:
         self.proto = onnx.ModelProto()
         self.proto.CopyFrom(proto)
+        placement = _without_factors(self.proto, placement)
         self.view = View(self.proto)
         self.placement = placement
         self.form = form
@@ -73,10 +73,10 @@ class _Writer:
             if name not in placement.same
         }
         if placement.pixels:
-            self.scales[placement.image] = PIXELS if form.activations == "uint8" else SIGNED_PIXELS
-        # Pixels are uint8 already, and need no pair of their own.
-        signed = placement.pixels and form.activations == "int8"
-        self.paired = {*placement.tensors, *((placement.image,) if signed else ())}
+            self.scales[placement.image] = Scale(placement.pixel_scale, *ZERO_PIXEL[form.activations])
+        # Pixels are uint8 as they come. A pair of their own costs nothing (ONNX Runtime takes it out again), and OpenVINO
+        # makes an integer convolution of the first layer only where there is one.
+        self.paired = {*placement.tensors, *((placement.image,) if placement.pixels else ())}
         for name, source in placement.same.items():
             self.scales[name] = self.scales[source]
         self.renamed: dict[str, str] = {}  # tensor -> the one that quantised nodes, and others, read instead
@@ -124,11 +124,11 @@ class _Writer:
         return scale.low >= low - tolerance and scale.high <= high + tolerance
 
     def _from_pixels(self, node: onnx.NodeProto) -> None:
-        """The Cast of the pixels becomes a DequantizeLinear of scale 1: the first layer reads the image as it comes."""
+        """The Cast of the pixels becomes a DequantizeLinear: the first layer reads the image as it comes."""
         if self.placement.pixels and node.op_type == "Cast" and node.input[0] == self.placement.pixels:
             del node.attribute[:]
             node.op_type = "DequantizeLinear"
-            node.input.extend([self._constant(np.float32(1)), self._constant(np.uint8(0))])
+            node.input.extend([self._constant(np.float32(self.placement.pixel_scale)), self._constant(np.uint8(0))])
 
     def _pair(self, name: str, outputs: set[str]) -> str:
         """Adds the pair for `name`, where it has one; returns what its maker should call it."""
@@ -160,8 +160,10 @@ class _Writer:
         bias = self.view.constant(node.input[2]) if len(node.input) > 2 and node.input[2] else None
         scales = weight_scales(weight, axis, bits=self.form.weight_bits, bias=bias, input_scale=source)
         node.input[1] = self._integers(layer.name, weight, scales, axis, "int8")
-        is_head = layer.node.output[0] in self.placement.heads and layer.node.output[0] not in self.placement.tensors
-        if bias is not None and not self.form.float_weights and not is_head:
+        output = layer.node.output[0]
+        # A convolution with a float result has a float bias, too; a product has none the less an integer one.
+        floating = node.op_type == "Conv" and output in self.placement.heads and output not in self.placement.tensors
+        if bias is not None and not self.form.float_weights and not floating:
             bias_axis = None if axis is None else 0
             node.input[2] = self._integers(node.input[2], bias, scales * np.float32(source), bias_axis, "int32")
 
@@ -191,6 +193,18 @@ class _Writer:
             )
             self.proto.graph.initializer.append(numpy_helper.from_array(array, name))
         return name
+
+
+def _without_factors(proto: onnx.ModelProto, placement: Placement) -> Placement:
+    """Takes out the nodes that scale the pixels: the DequantizeLinear that their Cast becomes does it."""
+    image = placement.image
+    view = View(proto)
+    while image in placement.factors:
+        node = view.producers[image]
+        source = next(name for name in node.input if view.constant(name) is None)
+        bypass(proto, node, source)
+        image = source
+    return replace(placement, image=image)
 
 
 def channel_axis(node: onnx.NodeProto) -> int:

@@ -16,6 +16,7 @@ from edge_vision.optimize.graphs.view import View
 from edge_vision.optimize.network import Network
 from edge_vision.optimize.passes import Bar, Context, PassError
 from edge_vision.optimize.quantisation.difference import Reference, decibels
+from edge_vision.optimize.quantisation.lowering import lower
 from edge_vision.optimize.quantisation.options import Quantisation, activation_type, saturates
 from edge_vision.optimize.quantisation.placement import Placement, place
 from edge_vision.optimize.quantisation.preparing import prepare
@@ -57,6 +58,8 @@ def quantised_graph(
     proto = prepare(name, network.proto)
     view = View(proto)
     _check_names(name, view, options)
+    done = lower(proto, place(view, options.float_layers).heads) if options.lower else ()
+    view = View(proto)
     chosen, held_back = _chosen(calibration, options.images)
     used, held = (tensors(calibration.images[indices], network.input) for indices in (chosen, held_back))
     _check_fit(name, proto, used)
@@ -72,7 +75,8 @@ def quantised_graph(
         options.per_channel,
         float_weights=weights_as == "float",
     )
-    return _Search(proto, view, placement, form, options, context, network).run(used, held)
+    result = _Search(proto, view, placement, form, options, context, network).run(used, held)
+    return replace(result, facts={**result.facts, "lowered": list(done)})
 
 
 class _Search:

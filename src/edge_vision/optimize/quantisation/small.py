@@ -27,7 +27,7 @@ def finish(proto: onnx.ModelProto) -> onnx.ModelProto:
     """A copy of a QDQ graph as it is shipped.
 
     Weights that pass a QuantizeLinear become integers (what was trained is rounded as it was in training), biases of
-    layers whose output is quantised int32 in steps of input scale * weight scale; alike constants are one; tensors have
+    layers that compute in integers int32 in steps of input scale * weight scale; alike constants are one; tensors have
     short names and nodes none. Names of inputs, outputs, weights and biases stay.
     """
     copy = onnx.ModelProto()
@@ -124,7 +124,7 @@ def _bias(view: View, node: onnx.NodeProto) -> tuple[NDArray, NDArray[np.float32
     if len(readers) == 1 and readers[0].op_type in ("Relu", "Clip"):
         readers = view.consumers.get(readers[0].output[0], [])
     makers = [view.producers.get(name) for name in node.input[:2]]
-    if not readers or any(r.op_type != "QuantizeLinear" for r in readers):
+    if node.op_type == "Conv" and (not readers or any(r.op_type != "QuantizeLinear" for r in readers)):
         return None
     scales = [view.constant(m.input[1]) if m is not None and m.op_type == "DequantizeLinear" else None for m in makers]
     bias = view.constant(node.input[2])
