@@ -117,7 +117,7 @@ def carry_out(request: Request, say: Callable[[str], None]) -> Done:
     wanted = [longest(space)] if space else list(recipes)
     if request.dry_run:
         return _plan(request, network, wanted)
-    trains = any(recipe.needs & {"train", "torch"} for recipe in wanted)
+    trains = any(recipe.needs & {"train"} for recipe in wanted)
     data = load_data(
         request.data,
         network.input,
@@ -148,7 +148,7 @@ def _recipes(request: Request, say: Callable[[str], None]) -> tuple[Recipe, ...]
     if request.recipes:
         return tuple(read_recipe(name) for name in request.recipes)
     known = [read_recipe(name) for name in shipped_recipes()]
-    return tuple(recipe for recipe in known if request.train or not recipe.needs & {"train", "torch"})
+    return tuple(recipe for recipe in known if request.train or not recipe.needs & {"train"})
 
 
 def _limits(request: Request, trains: bool) -> Limits:

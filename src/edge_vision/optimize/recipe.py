@@ -37,6 +37,12 @@ class Step:
     name: str
     options: Any
 
+    @property
+    def needs(self) -> frozenset[str]:
+        """What the pass cannot do without with these options: those with epochs train."""
+        trains = {"train", "torch"} if getattr(self.options, "epochs", False) else set()
+        return optimisation_pass(self.name).NEEDS | trains
+
     def as_dict(self) -> dict[str, Any]:
         """`{pass: {option: value}}`, every option named: what a report and a resumed run compare."""
         return {self.name: dataclasses.asdict(self.options)}
@@ -63,7 +69,7 @@ class Recipe:
     @property
     def needs(self) -> frozenset[str]:
         """What the passes cannot do without, see `passes`."""
-        return frozenset(need for step in self.steps for need in optimisation_pass(step.name).NEEDS)
+        return frozenset(need for step in self.steps for need in step.needs)
 
     def as_dict(self) -> dict[str, Any]:
         """What `recipe_of` reads."""

@@ -67,13 +67,12 @@ def apply_recipe(
     stages = [Stage("original", network, key=digest(network.proto))]
     for step in recipe.steps:
         before = stages[-1]
-        needs = optimisation_pass(step.name).NEEDS
         relevant = {
             "format": FORMAT,
             "before": before.key,
             "step": step.as_dict(),
             "data": data.name if data else "",
-            "teacher": taught if needs & {"teacher", "train", "torch"} else "",
+            "teacher": taught if step.needs & {"teacher", "train"} else "",
             "seed": settings.seed,
         }
         key = hashlib.sha256(json.dumps(relevant, sort_keys=True, default=str).encode()).hexdigest()[:20]
@@ -84,10 +83,9 @@ def apply_recipe(
 def check_needs(recipe: Recipe, data: bool) -> None:
     """Raises PassError where a step of the recipe needs what is not there: data, or PyTorch."""
     for step in recipe.steps:
-        needs = optimisation_pass(step.name).NEEDS
-        if not data and needs & {"calibration", "train"}:
+        if not data and step.needs & {"calibration", "train"}:
             raise PassError(step.name, "needs images", "give --data")
-        if "torch" in needs or getattr(step.options, "epochs", False):
+        if "torch" in step.needs:
             try:
                 import torch  # noqa: F401
             except ImportError:

@@ -69,7 +69,7 @@ def verdict(task: Task, budget: Budget, done: Optimised) -> Verdict:
     failed = [trial for trial in done.found.trials if trial.figures is None]
     notes = [f"{trial.recipe.name}: could not be done ({trial.why})" for trial in failed]
     notes += [
-        f"{trial.recipe.name}: kept the budget where recipes were chosen, lost {_points(lost)} on the other half: refused"
+        f"{trial.recipe.name}: kept the budget where recipes were chosen, lost {_points(lost)} on the other half"
         for trial, lost in done.missed
     ]
     if not done.stages:
