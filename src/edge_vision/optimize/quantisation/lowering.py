@@ -6,11 +6,13 @@ image cost as much as sixteen. Times below are of one core with AVX-512 VNNI, ON
 
 from __future__ import annotations
 
+import math
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
 import onnx
+from numpy.typing import NDArray
 from onnx import helper
 
 from edge_vision.optimize.graphs.editing import fresh_name, remove_dead, replace_nodes, set_initialisers
@@ -100,9 +102,9 @@ def unit_pixels(proto: onnx.ModelProto) -> bool:
         layer is None or layer.kind != "Conv" or len(view.consumers[layer.name]) > 1 for layer in layers
     ):
         return False
-    factor = UNIT * float(np.prod([pixel_factor(view, node) for node in stem.factors]))
+    factor = UNIT * math.prod(pixel_factor(view, node) or 1.0 for node in stem.factors)
     unit = fresh_name(proto, "pixels/unit")
-    constants = {unit: np.float32(1 / UNIT)}
+    constants: dict[str, NDArray] = {unit: np.array(1 / UNIT, np.float32)}
     for layer in layers:
         assert layer is not None
         constants[layer.name] = (np.asarray(view.constant(layer.name)) * np.float32(factor)).astype(np.float32)
@@ -183,7 +185,7 @@ def _can_group(view: View, layer: Layer, values: str) -> bool:
         and node.input[0] == values
         and layer.groups == 1
         and len(view.consumers[layer.name]) == 1
-        and np.ndim(view.constant(layer.name)) == 4
+        and np.asarray(view.constant(layer.name)).ndim == 4
         and integers(node, "dilations", (1, 1)) == (1, 1)
         and attribute(node, "auto_pad", b"NOTSET") in (b"NOTSET", b"")
     )
@@ -247,11 +249,9 @@ def _repeats(node: onnx.NodeProto, shapes: Mapping[str, Shape]) -> tuple[int, in
     # Output i is to be input i // n. With half_pixel its source is at (i + 0.5) / n - 0.5, which is never half-way
     # between two inputs, and nearest to i // n.
     asymmetric = (way, rounding) == (b"asymmetric", b"floor")
-    centred = way in (b"half_pixel", b"pytorch_half_pixel") and rounding in (
-        b"round_prefer_floor",
-        b"round_prefer_ceil",
-    )
-    return (down, along) if asymmetric or centred else None
+    centred = way in (b"half_pixel", b"pytorch_half_pixel")
+    to_nearest = rounding in (b"round_prefer_floor", b"round_prefer_ceil")
+    return (down, along) if asymmetric or (centred and to_nearest) else None
 
 
 def heads_as_products(proto: onnx.ModelProto, heads: Collection[str]) -> int:

@@ -199,7 +199,7 @@ def _read_by_tail_alone(view: View, name: str, tail: Collection[str]) -> bool:
 
 
 def _image(view: View) -> tuple[str, str, float, tuple[str, ...]]:
-    """(tensor that has the pixels' values, the uint8 tensor that a Cast makes it from or "", the scale between them, the
+    """(tensor that has the pixels' values, the uint8 tensor that a Cast makes it from or "", the scale between, the
     outputs of the nodes that apply it); no tensors where pixels are computed with before they are cast."""
     name = view.inputs[0]
     pixels, scale, factors = "", 1.0, []

@@ -74,8 +74,8 @@ class _Writer:
         }
         if placement.pixels:
             self.scales[placement.image] = Scale(placement.pixel_scale, *ZERO_PIXEL[form.activations])
-        # Pixels are uint8 as they come. A pair of their own costs nothing (ONNX Runtime takes it out again), and OpenVINO
-        # makes an integer convolution of the first layer only where there is one.
+        # Pixels are uint8 as they come. A pair of their own costs nothing (ONNX Runtime takes it out again), and
+        # OpenVINO makes an integer convolution of the first layer only where there is one.
         self.paired = {*placement.tensors, *((placement.image,) if placement.pixels else ())}
         for name, source in placement.same.items():
             self.scales[name] = self.scales[source]
