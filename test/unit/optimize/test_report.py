@@ -103,7 +103,12 @@ def report() -> Report:
     )
 
 
-def test_json_gives_the_report_back(report, tmp_path):
+@pytest.fixture
+def no_plots(monkeypatch):
+    monkeypatch.setattr(plots, "problem", lambda: plots.MISSING)
+
+
+def test_json_gives_the_report_back(report, tmp_path, no_plots):
     write_report(report, tmp_path / "new")
     file = tmp_path / "new" / "report.json"
     again = read_report(file)
@@ -206,7 +211,7 @@ def test_markdown_keeps_its_tables_whole(report):
     assert text.count("<details>") == text.count("</details>") == 3
 
 
-def test_a_missed_budget_is_not_met_anywhere(report):
+def test_a_missed_budget_is_not_met_anywhere(report, no_plots):
     missed = dataclasses.replace(report, verdict=Verdict(False, "nothing keeps it; the closest is small"), chosen="")
     assert "**Not met.** nothing keeps it; the closest is small" in markdown(missed)
     page = report_page(missed)
@@ -227,6 +232,7 @@ def test_files_are_whole(report, tmp_path, monkeypatch):
         raise OSError(28, "No space left on device")
 
     monkeypatch.setattr("os.fsync", full)
+    monkeypatch.setattr(plots, "names", lambda report: (plots.STEPS,))
     with pytest.raises(OSError, match="No space"):
         write_report(dataclasses.replace(report, model="other"), tmp_path)
     assert {file: file.read_bytes() for file in tmp_path.iterdir()} == before
@@ -255,12 +261,15 @@ def test_figures_without_much_to_show(report):
     first = dataclasses.replace(report.steps[0], accuracy=None, drop=None, latency=(), memory=())
     unmeasured = dataclasses.replace(report, steps=(first, bare), trials=())
     assert plots.names(unmeasured) == (plots.STEPS, plots.LAYERS)
+    nothing = dataclasses.replace(report, steps=(), verdict=Verdict(False, "no recipe could be done"))
+    assert plots.names(nothing) == ()
+    assert "no recipe could be done" in report_page(nothing)
+    assert "no recipe could be done" in markdown(nothing)
     for one in (alone, unmeasured):
         assert "<svg" in report_page(one)
 
 
-def test_without_matplotlib_there_is_a_page(report, tmp_path, monkeypatch):
-    monkeypatch.setattr(plots, "problem", lambda: plots.MISSING)
+def test_without_matplotlib_there_is_a_page(report, tmp_path, no_plots):
     files = write_report(report, tmp_path)
     assert {file.suffix for file in files} == {".json", ".md", ".html"}
     page = (tmp_path / "report.html").read_text()
@@ -268,7 +277,7 @@ def test_without_matplotlib_there_is_a_page(report, tmp_path, monkeypatch):
     assert "<svg" not in page
 
 
-def test_text_of_others_is_no_markup(report):
+def test_text_of_others_is_no_markup(report, no_plots):
     page = report_page(report)
     assert "it is &lt;not&gt; here" in page
     assert "parts &amp; more" in page

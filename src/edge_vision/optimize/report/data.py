@@ -89,10 +89,10 @@ class Verdict:
 
 @dataclass(frozen=True)
 class Report:
-    """max_drop: the budget, of `metric`; target: what was to be small (latency, size, memory). chosen: the recipe's
-    name, "" where none was taken, then the steps are those of the closest. data: its name; images, clips: that the
-    accuracies are of. backends: that latencies were measured on, the one judged by first. machine, versions: facts by
-    name; load_average: of the machine before and after the latencies."""
+    """max_drop: the budget, of `metric`; target: what was to be small (latency, size, memory). steps: those of the
+    chosen recipe, or where none was taken (chosen is "") of the closest; none where no recipe could be done. data: its
+    name; images, clips: that the accuracies are of. backends: that latencies were measured on, the one judged by first.
+    machine, versions: facts by name; load_average: of the machine before and after the latencies."""
 
     model: str
     task: str

@@ -44,11 +44,10 @@ def report_page(report: Report) -> str:
         f"<p class='note'>{_e(budget(report))}</p>",
         f"<div class='verdict {'good' if verdict.met else 'bad'}'><b>{'Met' if verdict.met else 'Not met'}.</b> "
         f"{_e(verdict.text)}{f'<ul>{notes}</ul>' if notes else ''}</div>",
-        _tiles(report),
-        "<h2>Steps</h2>",
-        _table(step_table(report), first_is_name=True),
-        "".join(f"<p class='note'>{_e(note)}</p>" for note in NOTES),
     ]
+    if report.steps:
+        parts += [_tiles(report), "<h2>Steps</h2>", _table(step_table(report), first_is_name=True)]
+        parts += [f"<p class='note'>{_e(note)}</p>" for note in NOTES]
     missing = plots.problem()
     if missing:
         parts.append(f"<p class='note'>{_e(missing)}</p>")
@@ -60,7 +59,7 @@ def report_page(report: Report) -> str:
     for heading, table in (("Refused", refused_table(report)), ("Recipes tried", trial_table(report))):
         if table[1]:
             parts += [f"<h2>{heading}</h2>", _table(table)]
-    parts.append("<h2>Each step</h2>")
+    parts += ["<h2>Each step</h2>"] if report.steps else []
     for step in report.steps:
         took = f" <span class='note'>{step.seconds:.0f} s</span>" if step.seconds else ""
         tables = [("Facts", fact_table(step.facts)), ("Layers", layer_table(step)), ("Operators", operator_table(step))]

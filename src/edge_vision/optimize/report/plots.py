@@ -38,6 +38,8 @@ def problem() -> str | None:
 
 def names(report: Report) -> tuple[str, ...]:
     """The figures that this report has something for."""
+    if not report.steps:
+        return ()
     found = [STEPS] if len(report.steps) > 1 else []
     found += [TRADE] if len(_points(report)) > 1 else []
     return (*found, LAYERS)

@@ -22,13 +22,14 @@ def markdown(report: Report, pictures: Sequence[str] = ()) -> str:
     """pictures: files beside it that are shown."""
     lines = [f"# {title(report)}", "", f"**{'Met' if report.verdict.met else 'Not met'}.** {report.verdict.text}", ""]
     lines += [f"> {note}\n" for note in report.verdict.notes]
-    lines += [budget(report), "", *_table(step_table(report)), ""]
-    lines += [f"{note}\\" for note in NOTES[:-1]] + [NOTES[-1], ""]
+    lines += [budget(report), ""]
+    if report.steps:
+        lines += [*_table(step_table(report)), "", *(f"{note}\\" for note in NOTES[:-1]), NOTES[-1], ""]
     lines += [f"![{name.rsplit('.', 1)[0]}]({name})" for name in pictures] + [""]
     for heading, table in (("Refused", refused_table(report)), ("Recipes tried", trial_table(report))):
         if table[1]:
             lines += [f"## {heading}", "", *_table(table), ""]
-    lines += ["## Steps", ""]
+    lines += ["## Steps", ""] if report.steps else []
     for step in report.steps:
         parts = [("facts", fact_table(step.facts)), ("layers", layer_table(step)), ("operators", operator_table(step))]
         took = f" ({step.seconds:.0f} s)" if step.seconds else ""
