@@ -77,7 +77,7 @@ class TorchGraph(nn.Module):
     def _register(self, name: str, value: np.ndarray, role: str) -> None:
         key = f"t{len(self._keys)}"
         self._keys[name] = key
-        tensor = torch.from_numpy(np.ascontiguousarray(value).copy())
+        tensor = torch.from_numpy(np.array(value, order="C"))
         if role == "running":
             self.register_buffer(key, tensor)
         else:
