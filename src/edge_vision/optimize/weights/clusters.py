@@ -89,9 +89,7 @@ def lloyd(
     return found.astype(np.float32)[nearest]
 
 
-def binned(
-    values: NDArray[np.float64], bins: int, importance: NDArray | None
-) -> tuple[NDArray[np.float64], NDArray[np.float64], NDArray[np.float64]]:
+def binned(values: NDArray[np.float64], bins: int, importance: NDArray | None) -> tuple[NDArray, NDArray, NDArray]:
     """(bins,) each: importance, and with it the sums of values and of their squares, of equal steps of the range."""
     low, high = float(values.min()), float(values.max())
     place = np.minimum(((values - low) / max(high - low, 1e-30) * bins).astype(np.int64), bins - 1)
