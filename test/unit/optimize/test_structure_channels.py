@@ -18,7 +18,7 @@ from edge_vision.optimize.data import Data, Split
 from edge_vision.optimize.graphs.channels import Channels
 from edge_vision.optimize.graphs.editing import set_initialisers
 from edge_vision.optimize.graphs.importance import input_energies, unit_scores
-from edge_vision.optimize.graphs.running import largest_difference, random_images, tensors
+from edge_vision.optimize.graphs.running import compare, random_images, tensors
 from edge_vision.optimize.graphs.shapes import multiply_accumulates, static_shapes
 from edge_vision.optimize.graphs.shrinking import Costs, channels_of, prepared, shrink
 from edge_vision.optimize.graphs.view import View
@@ -227,7 +227,7 @@ def test_without_channels_is_as_if_nobody_read_them(seed: int, blocks: list[str]
     removed = some_units(found, seed)
     smaller = shrink(proto, found, removed)
     onnx.checker.check_model(smaller, full_check=True)
-    assert largest_difference(masked(proto, found, removed, "input"), smaller, batch_of(), 1)[1] < 1e-5
+    assert compare(masked(proto, found, removed, "input"), smaller, batch_of(), 1).relative < 1e-5
     assert sum(multiply_accumulates(smaller).values()) == Costs(proto, found).total(removed)
     sizes = [sum(np.prod(t.dims) for t in p.graph.initializer if t.data_type == FLOAT) for p in (proto, smaller)]
     assert sizes[1] < sizes[0]
@@ -244,7 +244,7 @@ def test_channels_that_are_zero_go_without_a_trace(seed: int, blocks: list[str],
     silent = masked(proto, found, removed, "output")
     scores = unit_scores(silent, found, "l2")
     assert all(scores[unit] == 0 for unit in removed.tolist())
-    assert largest_difference(silent, shrink(silent, found, removed), batch_of(), 1)[1] < 1e-5
+    assert compare(silent, shrink(silent, found, removed), batch_of(), 1).relative < 1e-5
 
 
 def test_groups_of_a_residual_network() -> None:
@@ -285,7 +285,7 @@ def test_weights_shared_by_two_layers_lose_the_same_channels() -> None:
     assert sorted(len(group.units) for group in found.groups) == [6, 8]
     removed = some_units(found, 1)
     smaller = shrink(proto, found, removed)
-    assert largest_difference(masked(proto, found, removed, "input"), smaller, batch_of(), 1)[1] < 1e-5
+    assert compare(masked(proto, found, removed, "input"), smaller, batch_of(), 1).relative < 1e-5
 
 
 # the pass -------------------------------------------------------------------------------------------------------------
@@ -351,8 +351,8 @@ def test_reconstruction_brings_outputs_nearer(context: Context) -> None:
     assert facts["error_fitted"] < facts["error_cut"]
     unseen = tensors(random_images(SPEC, 4, seed=77), SPEC)
     assert (
-        largest_difference(network.proto, fitted.network.proto, unseen)[0]
-        < largest_difference(network.proto, cut.network.proto, unseen)[0]
+        compare(network.proto, fitted.network.proto, unseen).largest
+        < compare(network.proto, cut.network.proto, unseen).largest
     )
 
 
@@ -419,7 +419,7 @@ def test_bundled_detector_at_half_its_macs(repository: Path, context: Context) -
     heads = [line for line in outcome.refused if "output of the graph" in line]
     assert len(heads) == 4
     batch = tensors(random_images(network.input), network.input)
-    assert np.isfinite(largest_difference(network.proto, outcome.network.proto, batch, 1)[0])  # sizes are the same
+    assert np.isfinite(compare(network.proto, outcome.network.proto, batch, 1).largest)  # sizes are the same
 
 
 def test_real_detector_with_channel_shuffles(shared_data: Path, context: Context) -> None:
@@ -430,7 +430,7 @@ def test_real_detector_with_channel_shuffles(shared_data: Path, context: Context
     removed = some_units(found, 0)
     batch = tensors(random_images(network.input, 1), network.input)
     smaller = shrink(proto, found, removed)
-    assert largest_difference(masked(proto, found, removed, "input"), smaller, batch, 1)[1] < 1e-4
+    assert compare(masked(proto, found, removed, "input"), smaller, batch, 1).relative < 1e-4
     outcome = channels.apply(network, channels.Options(ratio=0.25), context)
     assert outcome.facts["kept_macs"] < 0.8
 
@@ -468,7 +468,7 @@ def test_depth_drops_residual_blocks(repository: Path, context: Context) -> None
     assert len(outcome.facts["blocks_dropped"]) == 2
     assert len(View(outcome.network.proto).layers) == len(View(network.proto).layers) - 4
     batch = tensors(random_images(network.input), network.input)
-    assert np.isfinite(largest_difference(network.proto, outcome.network.proto, batch, 1)[0])
+    assert np.isfinite(compare(network.proto, outcome.network.proto, batch, 1).largest)
 
 
 def test_nothing_smaller_is_an_error(context: Context) -> None:

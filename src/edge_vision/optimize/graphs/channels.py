@@ -106,7 +106,7 @@ class _Follower:
         self.fixed: dict[int, str] = {}
         self.lanes: dict[str, Lane] = {}
         self.slots: list[Slot] = []
-        self.layers = {id(layer.node): layer for layer in self.view.layers}
+        self.layers = {layer.node.output[0]: layer for layer in self.view.layers}
         self.readers: dict[str, int] = {}
         for node in proto.graph.node:
             for name in {name for name in node.input if name in self.view.initialisers}:
@@ -165,7 +165,7 @@ class _Follower:
         kind = node.op_type
         if node.domain not in ("", "ai.onnx") or any(item.g.node or item.graphs for item in node.attribute):
             return False
-        if id(node) in self.layers:
+        if node.output[0] in self.layers:
             return self._layer(node)
         if not any(name in self.lanes for name in node.input):
             return True  # nothing that could be removed comes in
@@ -208,7 +208,7 @@ class _Follower:
     def _fix_shared(self) -> None:
         """Constants that are also read where no units were found stay as they are."""
         for (name, axis), slots in self._slots_by_place().items():
-            if len({id(slot.node) for slot in slots}) != self.readers[name]:
+            if len({slot.node.output[0] for slot in slots}) != self.readers[name]:
                 for slot in slots:
                     self._fix(slot.units, f"{name} is read elsewhere too (axis {axis})")
 
@@ -219,7 +219,7 @@ class _Follower:
         return places
 
     def _layer(self, node: onnx.NodeProto) -> bool:
-        layer = self.layers[id(node)]
+        layer = self.layers[node.output[0]]
         source, output = node.input[0], node.output[0]
         if layer.quantised or output not in self.shapes or layer.name != node.input[1]:
             return False

@@ -44,7 +44,7 @@ def reconstruct(
     removed: NDArray[np.int64],
     batch: NDArray,
     *,
-    ridge: float = 1e-3,
+    ridge: float = 0.1,
     threads: int = 0,
     seed: int = 0,
     step: Callable[[], object] = lambda: None,

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import dataclass
 
 import numpy as np
 import onnx
@@ -59,17 +60,28 @@ def run(session: onnxruntime.InferenceSession, batch: NDArray, names: Sequence[s
     return [np.concatenate([np.atleast_1d(outputs[k]) for outputs in found]) for k in range(len(found[0]))]
 
 
-def largest_difference(
-    before: onnx.ModelProto, after: onnx.ModelProto, batch: NDArray, threads: int = 0
-) -> tuple[float, float]:
-    """(largest absolute difference of the outputs, the same as a part of each output's largest value), over all outputs
-    in their order, for a batch (N, ...); infinite where sizes differ or a value is not finite. Raises CannotRun."""
+@dataclass(frozen=True)
+class Difference:
+    """How far outputs lie apart, the worst of all outputs: largest absolute difference; relative, the same as a part
+    of the output's largest value; rms, the root mean square of the differences as a part of the output's own deviation
+    from its mean. Infinite where sizes differ or a value is not finite."""
+
+    largest: float
+    relative: float
+    rms: float
+
+
+def compare(before: onnx.ModelProto, after: onnx.ModelProto, batch: NDArray, threads: int = 0) -> Difference:
+    """The outputs of two graphs, in their order, for a batch (N, ...). Raises CannotRun."""
     found = [run(session_of(proto, threads), batch) for proto in (before, after)]
-    absolute = relative = 0.0
+    largest = relative = rms = 0.0
     for old, new in zip(*found, strict=True):
         if old.shape != new.shape or not np.isfinite(new.astype(np.float64)).all():
-            return np.inf, np.inf
-        apart = float(np.abs(old.astype(np.float64) - new.astype(np.float64)).max(initial=0.0))
-        absolute = max(absolute, apart)
-        relative = max(relative, apart / max(float(np.abs(old.astype(np.float64)).max(initial=0.0)), 1e-12))
-    return absolute, relative
+            return Difference(np.inf, np.inf, np.inf)
+        was = old.astype(np.float64)
+        apart = np.abs(was - new.astype(np.float64))
+        furthest = float(apart.max(initial=0.0))
+        largest = max(largest, furthest)
+        relative = max(relative, furthest / max(float(np.abs(was).max(initial=0.0)), 1e-12))
+        rms = max(rms, float(np.sqrt(np.square(apart).mean())) / max(float(was.std()), 1e-12))
+    return Difference(largest, relative, rms)

@@ -69,23 +69,22 @@ class Costs:
     """Multiply-accumulates of a graph without some units, from the sizes alone."""
 
     def __init__(self, proto: onnx.ModelProto, channels: Channels) -> None:
-        self.slots: dict[int, list[NDArray[np.int64]]] = {}
+        self.slots: dict[str, list[NDArray[np.int64]]] = {}
         for slot in channels.slots:
             if slot.role in ("output", "input"):
-                self.slots.setdefault(id(slot.node), []).append(slot.units)
-        nodes = {slot.node.output[0]: id(slot.node) for slot in channels.slots}
-        self.macs: list[tuple[int, int]] = []
+                self.slots.setdefault(slot.node.output[0], []).append(slot.units)
+        self.macs: list[tuple[int, str]] = []
         for layer in View(proto).layers:
             node, shapes = layer.node, channels.shapes
             sizes = [shapes.get(name) for name in (node.input[0], node.input[1], node.output[0])]
             if any(size is None for size in sizes):
                 continue
             source, weight, output = (size for size in sizes if size is not None)
-            self.macs.append((node_macs(node, source, weight, output), nodes.get(node.output[0], 0)))
+            self.macs.append((node_macs(node, source, weight, output), node.output[0]))
 
     def total(self, removed: NDArray[np.int64] | None = None) -> int:
         """Multiply-accumulates an image, with these units (roots) gone."""
-        kept: dict[int, float] = {}
+        kept: dict[str, float] = {}
         if removed is not None and len(removed):
             gone = np.zeros(max(int(u.max()) for s in (*self.slots.values(), [removed]) for u in s) + 2, bool)
             gone[removed] = True

@@ -127,8 +127,8 @@ class View:
                     break
 
     def source(self, name: str) -> tuple[str, bool]:
-        """The initialiser (or Constant's output) that a tensor comes from, and whether it was quantised on the way;
-        "" where it is no constant."""
+        """The initialiser (or Constant's output) that a tensor comes from, through casts and quantisation, and whether
+        there was any of the latter; "" where it is no constant."""
         quantised = False
         while True:
             if name in self.initialisers:
@@ -140,7 +140,7 @@ class View:
                 return name, quantised
             if node.op_type in QUANTISED:
                 quantised = True
-            elif node.op_type != "Identity":
+            elif node.op_type not in ("Identity", "Cast"):
                 return "", False
             name = node.input[0]
 

@@ -28,29 +28,30 @@ SCOPES = ("layer", "global")
 class Options:
     """ratio: part of the channels that goes. target_macs: instead, the part of the multiply-accumulates that stays; 0
     for none. criterion: l2 or l1 norm of the weights, batch_norm's scale, or activation, the energy that channels carry
-    on calibration images. scope: layer takes the same part of each group of channels; global takes what matters least
-    for the multiply-accumulates that it saves, at most `most` of a group. multiple: channels stay a multiple of this.
-    exclude: patterns of weights' names whose channels stay. reconstruct: fit the readers' weights to calibration images
-    where there are any, at most `images`, held to the old ones by `ridge`."""
+    on calibration images; auto is that where there are such images, l2 otherwise. scope: layer takes the same part of
+    each group of channels; global takes what matters least for the multiply-accumulates that it saves, at most `most`
+    of a group. multiple: channels stay a multiple of this. exclude: patterns of weights' names whose channels stay.
+    reconstruct: fit the readers' weights to calibration images where there are any, at most `images`, held to the old
+    ones by `ridge`."""
 
     ratio: float = 0.25
     target_macs: float = 0.0
-    criterion: str = "l2"
+    criterion: str = "auto"
     scope: str = "layer"
     multiple: int = 8
     most: float = 0.75
     exclude: tuple[str, ...] = ()
     reconstruct: bool = True
     images: int = 64
-    ridge: float = 1e-3
+    ridge: float = 0.1
 
     def __post_init__(self) -> None:
         if not 0 <= self.ratio < 1:
             raise ValueError(f"ratio is {self.ratio}: give the part of the channels that goes, from 0 to below 1")
         if not 0 <= self.target_macs < 1:
             raise ValueError(f"target_macs is {self.target_macs}: give the part that stays, such as 0.5, or 0 for none")
-        if self.criterion not in CRITERIA:
-            raise ValueError(f"criterion is {self.criterion!r}: choose one of {', '.join(CRITERIA)}")
+        if self.criterion not in ("auto", *CRITERIA):
+            raise ValueError(f"criterion is {self.criterion!r}: choose one of auto, {', '.join(CRITERIA)}")
         if self.scope not in SCOPES:
             raise ValueError(f"scope is {self.scope!r}: choose one of {', '.join(SCOPES)}")
         if self.multiple < 1:
@@ -60,7 +61,7 @@ class Options:
         if self.images < 1:
             raise ValueError(f"images is {self.images}: give how many images to fit to, 1 or more")
         if self.ridge <= 0:
-            raise ValueError(f"ridge is {self.ridge}: give a small positive number, such as 1e-3")
+            raise ValueError(f"ridge is {self.ridge}: give a small positive number, such as 0.1")
 
 
 def apply(network: Network, options: Options, context: Context) -> Outcome:
@@ -69,17 +70,20 @@ def apply(network: Network, options: Options, context: Context) -> Outcome:
     batch = calibration(network, context, options.images)
     if options.criterion == "activation" and batch is None:
         raise PassError(NAME, "criterion activation needs calibration images", "give --data, or criterion l2")
+    criterion = options.criterion
+    if criterion == "auto":
+        criterion = "l2" if batch is None else "activation"
     energies = None
-    if options.criterion == "activation" and batch is not None:
+    if criterion == "activation" and batch is not None:
         energies = input_energies(proto, channels, batch, context.threads)
     costs = Costs(proto, channels)
-    scores = unit_scores(proto, channels, options.criterion, energies)
+    scores = unit_scores(proto, channels, criterion, energies)
     chooser = Chooser(channels, scores, options.multiple, options.most, options.exclude)
     removed, problem = _chosen(chooser, costs, options)
     if not len(removed):
         raise PassError(NAME, f"no channel goes{problem}", "raise ratio, or lower multiple")
     smaller = shrink(proto, channels, removed)
-    facts = shrunk_facts(channels, costs, removed)
+    facts = shrunk_facts(channels, costs, removed) | {"criterion": criterion, "scope": options.scope}
     if options.reconstruct and batch is not None:
         bar = context.bar("channels: layers fitted", len(fitted_layers(smaller)))
         fitted = reconstruct(

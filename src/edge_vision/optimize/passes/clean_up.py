@@ -10,7 +10,7 @@ import onnx
 
 from edge_vision.optimize.graphs.editing import bypass, constants_to_initialisers, merge_duplicates, remove_dead
 from edge_vision.optimize.graphs.folding import STANDARD, fold, fold_affine
-from edge_vision.optimize.graphs.running import CannotRun, largest_difference, random_images, tensors
+from edge_vision.optimize.graphs.running import CannotRun, compare, random_images, tensors
 from edge_vision.optimize.graphs.shapes import input_shape, set_input_shape, stated_outputs
 from edge_vision.optimize.network import Network
 from edge_vision.optimize.passes import Context, Outcome, PassError
@@ -57,7 +57,7 @@ def apply(network: Network, options: Options, context: Context) -> Outcome:
         stated_outputs(proto)
         onnx.checker.check_model(proto)
         batch = tensors(random_images(spec, seed=context.seed), spec)
-        absolute, relative = largest_difference(network.proto, proto, batch, context.threads)
+        difference = compare(network.proto, proto, batch, context.threads)
     except CannotRun as error:
         raise PassError(
             NAME, f"ONNX Runtime does not take this graph ({error})", "correct the model, or leave this step out"
@@ -66,10 +66,10 @@ def apply(network: Network, options: Options, context: Context) -> Outcome:
         raise PassError(
             NAME, f"the graph is not valid ONNX ({str(error).splitlines()[0]})", "correct the model"
         ) from error
-    if not relative <= options.tolerance:
+    if not difference.relative <= options.tolerance:
         raise PassError(
             NAME,
-            f"an output differs by {relative:.1e} of its largest value, more than {options.tolerance:.0e}",
+            f"an output differs by {difference.relative:.1e} of its largest value, more than {options.tolerance:.0e}",
             "leave this step out, or raise its tolerance where that is meant",
         )
     foreign = sorted({f"{n.domain}.{n.op_type}" for n in proto.graph.node if n.domain not in STANDARD})
@@ -83,7 +83,7 @@ def apply(network: Network, options: Options, context: Context) -> Outcome:
         "folded_into_layers": affine,
         "doubles": doubles,
         "bytes": [network.proto.ByteSize(), proto.ByteSize()],
-        "largest_difference": absolute,
+        "largest_difference": difference.largest,
     }
     return Outcome(network.with_graph(proto), facts, tuple(refused))
 
