@@ -92,17 +92,17 @@ def squeezenet(version: float = 1.1, size: int = 227) -> Sketch:
     net = Sketch(size)
     fires: tuple[int, ...]
     if version == 1.0:
-        net.conv(96, 7, 2, valid=True).pool(3, 2)
+        net.conv(96, 7, 2, valid=True).pool(3, 2, True)
         fires, pools = (16, 16, 32, 32, 48, 48, 64, 64), (2, 6)
     else:
-        net.conv(64, 3, 2, valid=True).pool(3, 2)
+        net.conv(64, 3, 2, valid=True).pool(3, 2, True)
         fires, pools = (16, 16, 32, 32, 48, 48, 64, 64), (1, 3)
     for index, squeeze in enumerate(fires):
         net.conv(squeeze, 1)
         place = net.place
         net.conv(4 * squeeze, 1).at(*place).conv(4 * squeeze).concat(8 * squeeze)
         if index in pools:
-            net.pool(3, 2)
+            net.pool(3, 2, True)
     return net.conv(1000, 1).global_pool()
 
 

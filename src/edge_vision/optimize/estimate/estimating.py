@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 
@@ -37,16 +38,23 @@ class Latency:
 
 @dataclass(frozen=True, slots=True)
 class Fit:
-    """needed, total: bytes; detail: what is needed for what, in words; source: of the target's numbers."""
+    """needed, total: bytes; detail: what is needed for what, in words; source: of the target's numbers; error: root
+    mean square error of `needed`, in the logarithm, where published numbers told it, else 0."""
 
     needed: int
     total: int
     detail: str
     source: str
+    error: float = 0.0
 
     @property
     def fits(self) -> bool:
         return self.needed <= self.total
+
+    @property
+    def close(self) -> bool:
+        """Whether the error decides."""
+        return abs(math.log(self.needed / self.total)) < self.error if self.total else False
 
 
 @dataclass(frozen=True, slots=True)
@@ -186,7 +194,7 @@ def _ram(model: Model, target: Target, precision: str) -> Fit:
     words = f"activations {in_units(activations)}, runtime {in_units(target.ram.own)}"
     if held:
         words += f", weights {in_units(held)}"
-    return Fit(held + activations + target.ram.own, target.ram.total, words, target.ram.source)
+    return Fit(held + activations + target.ram.own, target.ram.total, words, target.ram.source, target.ram.error)
 
 
 def _flash(model: Model, flash: Memory, precision: str) -> Fit:

@@ -1,16 +1,9 @@
-"""A machine's constants from published measurements, and how far off they are for what they were not fitted to.
-
-`python -m edge_vision.optimize.estimate.fitting FILE...` writes them into the lines `constants:` and `error:` of target
-files (the only numbers there that are not published ones).
-"""
+"""A machine's constants from published measurements, and how far off they are for what they were not fitted to."""
 
 from __future__ import annotations
 
-import re
-import sys
 from collections.abc import Sequence
 from dataclasses import dataclass
-from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
@@ -69,33 +62,3 @@ def left_out(points: Sequence[tuple[Work, float]], prior: Prior, groups: Sequenc
 
 def error_of(ratios: NDArray[np.float64]) -> Error:
     return Error(float(np.sqrt(np.mean(np.log(ratios) ** 2))), len(ratios))
-
-
-def _rewrite(path: Path) -> None:
-    from edge_vision.optimize.estimate.targets import read_target
-
-    target = read_target(path, fitted=False)
-    text = path.read_text(encoding="utf-8")
-    for setting in target.settings:
-        if setting.like:
-            continue
-        fitted = setting.fit()
-        ratios = setting.left_out()
-        error = error_of(ratios)
-        values = ", ".join(f"{name}: {getattr(fitted, name):.3e}" for name in Constants.__slots__ if name != "start")
-        for key, line in (("constants", values), ("error", f"rms: {error.rms:.3f}, points: {error.points}")):
-            text, count = _replaced(text, setting.name, key, line)
-            if count != 1:
-                raise ValueError(f"{path}: {setting.name} has no line `{key}: {{}}`")
-    path.write_text(text, encoding="utf-8")
-
-
-def _replaced(text: str, setting: str, key: str, line: str) -> tuple[str, int]:
-    """With the mapping of `key` in the part of a setting replaced, and how often."""
-    pattern = rf"(  - name: {re.escape(setting)}\n(?:    .*\n)*?    {key}: )\{{.*\}}"
-    return re.subn(pattern, lambda found: f"{found[1]}{{{line}}}", text)
-
-
-if __name__ == "__main__":
-    for given in sys.argv[1:]:
-        _rewrite(Path(given))

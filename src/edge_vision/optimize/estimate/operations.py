@@ -6,13 +6,13 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 
 COMPUTE_KINDS = ("winograd", "dense", "pointwise", "depthwise")
-"""Kinds whose rate of multiply-accumulates differs from each other's on most machines: convolutions over all channels, 3 x
-3 with stride 1 (which Winograd's algorithm computes with fewer multiplications) and any other k x k; 1 x 1 and
-products with a constant matrix; one channel a group (or few)."""
+"""Kinds whose rates of multiply-accumulates differ on most machines. Convolutions over all channels: 3 x 3, stride 1,
+which Winograd's algorithm computes with fewer multiplications; any other k x k; 1 x 1, with products with a constant
+matrix. And those of one channel a group (or few)."""
 
 KINDS = (*COMPUTE_KINDS, "moving", "free")
 """`moving`: pooling, sums, activations that stand alone, concatenations, resizing: their time is that of the memory.
- `free`: no work (views, and what runtimes fold into the operator before)."""
+`free`: no work (views, and what runtimes fold into the operator before)."""
 
 BYTES = {"fp32": 4, "fp16": 2, "int8": 1}
 """Bytes of a number in a precision."""

@@ -78,7 +78,7 @@ def digits(value: float) -> str:
 
 
 def _fit(fit: Fit) -> str:
-    verdict = "fits" if fit.fits else "does not fit"
+    verdict = ("close: " if fit.close else "") + ("fits" if fit.fits else "does not fit")
     return f"{verdict}: {in_units(fit.needed)} of {in_units(fit.total)}"
 
 

@@ -35,8 +35,13 @@ class Sketch:
         return self.conv(self.channels, kernel, stride, group=self.channels)
 
     def pool(self, kernel: int = 2, stride: int = 2, valid: bool = False) -> Sketch:
+        """valid: not padded, but a last window that reaches over the edge counts (Caffe's and ncnn's rule)."""
         before = self.numbers
-        self._shrink(kernel, kernel, stride, valid)
+        if valid:
+            self.height = -((kernel - self.height) // stride) + 1
+            self.width = -((kernel - self.width) // stride) + 1
+        else:
+            self._shrink(kernel, kernel, stride, valid)
         self._add("MaxPool", "moving", 0, before, 0, self.numbers)
         return self
 

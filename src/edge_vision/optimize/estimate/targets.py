@@ -86,13 +86,16 @@ class Setting:
 @dataclass(frozen=True)
 class Memory:
     """total: bytes; own: bytes of the runtime itself; weights, activations: how often each is held; source, derived:
-    where the numbers are from."""
+    where the numbers are from. points: published bytes of activations by network, error: root mean square of
+    log(estimate / published) over them, 0 where nothing was published."""
 
     total: int
     own: int
     source: str
     weights: float = 1.0
     activations: float = 1.0
+    error: float = 0.0
+    points: Mapping[str, int] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)
@@ -166,6 +169,8 @@ def _memory(section: Section) -> Memory:
         source=section.take("source", str),
         weights=section.take("weights", float, 1.0),
         activations=section.take("activations", float, 1.0),
+        error=section.take("error", float, 0.0),
+        points={str(name): int(float(kib) * 1024) for name, kib in section.take("points_kib", dict, {}).items()},
     )
     section.finish()
     return memory

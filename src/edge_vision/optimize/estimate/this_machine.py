@@ -73,8 +73,9 @@ def this_machine(
     return Target("this", title, "linux", tuple(settings), ram, None, Path("this")), tuple(rows)
 
 
-def calibrate(precision: str, threads: int, networks: Mapping[str, Callable] = NETWORKS) -> Calibration:
-    """Measures `CHAINS` and `networks` in turns and fits to the former."""
+def calibrate(precision: str, threads: int, networks: Mapping[str, Callable] | None = None) -> Calibration:
+    """Measures `CHAINS` and `networks` (None: `NETWORKS`) in turns and fits to the former."""
+    networks = NETWORKS if networks is None else networks
     int8 = precision == "int8"
     graphs = {name: build(int8) for name, build in (*CHAINS.items(), *networks.items())}
     times = measure(graphs, threads)
