@@ -29,6 +29,7 @@ from edge_vision.optimize.training.losses import (  # noqa: E402
     FeatureMatching,
     logits_of,
 )
+from edge_vision.optimize.training.normalising import with_normalisation, without_normalisation  # noqa: E402
 from edge_vision.optimize.training.schedule import Schedule  # noqa: E402
 
 SPEC = InputSpec(16, 12, name="x", layout="nhwc", dtype="uint8", colour="bgr")
@@ -522,3 +523,37 @@ def test_the_average_of_a_mask_that_grew_has_its_zeros():
     after = weights_of(found.proto)["w2"]
     assert not after[:4].any()
     assert after[4:].all()
+
+
+# -- normalisation for the time of a training -------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("make", [classifier, detector])
+def test_normalisation_that_is_put_in_changes_nothing_and_comes_out_again(make):
+    proto = make()
+    graph = TorchGraph(proto).eval()
+    x = torch.from_numpy(unlabelled(16).images)
+    richer, names = with_normalisation(graph, [x[:8], x[8:]])
+    assert set(names) == ({"h1", "h2"} if make is classifier else {"h1"})
+    assert sum(node.op_type == "BatchNormalization" for node in richer.graph.node) == len(names)
+    with torch.no_grad():
+        wanted = graph(x)["y"].numpy()
+        np.testing.assert_allclose(TorchGraph(richer).eval()(x)["y"].numpy(), wanted, rtol=1e-3, atol=1e-4)
+        folded = without_normalisation(richer, names)
+        np.testing.assert_allclose(TorchGraph(folded).eval()(x)["y"].numpy(), wanted, rtol=1e-3, atol=1e-4)
+    assert [n.op_type for n in folded.graph.node] == [n.op_type for n in proto.graph.node]
+    assert weights_of(folded).keys() == weights_of(proto).keys()
+
+
+def test_a_training_with_normalisation_gives_a_graph_without_and_keeps_zeros():
+    before = weights_of(classifier())["w2"]
+    mask = np.random.default_rng(0).random(before.shape) < 0.6
+    proto = with_weights(classifier(), w2=np.where(mask, 0, before))
+    split = coloured()
+    schedule = quick(epochs=8)
+    found = fit(proto, split, SPEC, CrossEntropy(), schedule, normalise=True, constraints=[KeepZeros()])
+    assert [n.op_type for n in found.proto.graph.node] == [n.op_type for n in proto.graph.node]
+    np.testing.assert_array_equal(weights_of(found.proto)["w2"] == 0, mask)
+    with torch.no_grad():
+        answers = TorchGraph(found.proto)(torch.from_numpy(split.images))["y"].argmax(1).numpy()
+    assert (answers == split.truth).mean() > 0.9

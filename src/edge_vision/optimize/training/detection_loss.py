@@ -25,10 +25,10 @@ OBJECTNESS = {"yolox": 4, "yolov5": 4, "fastestdet": 0}
 
 
 def head_tensors(graph: TorchGraph) -> tuple[str, ...]:
-    """Results of the last convolutions before a detector's tail, in the order of the graph: logits and box terms before
-    sigmoids, exponentials and concatenations."""
-    found: set[str] = set()
-    waiting, seen = list(graph.outputs), set()
+    """Results of the last convolutions before a detector's tail, logits and box terms before sigmoids, exponentials and
+    concatenations, in the order in which the outputs put them together (that of the nodes is any pass's own)."""
+    found: dict[str, None] = {}
+    waiting, seen = list(reversed(graph.outputs)), set()
     while waiting:
         name = waiting.pop()
         node = graph.producers.get(name)
@@ -36,10 +36,10 @@ def head_tensors(graph: TorchGraph) -> tuple[str, ...]:
             continue
         seen.add(name)
         if node.op_type in WEIGHTED:
-            found.add(name)
+            found[name] = None
         else:
-            waiting += list(node.input)
-    return tuple(name for name in graph.producers if name in found and name in graph.shapes)
+            waiting += reversed(node.input)
+    return tuple(name for name in found if name in graph.shapes)
 
 
 def by_cells(output: Tensor) -> Tensor:

@@ -25,6 +25,7 @@ from edge_vision.optimize.training.errors import TrainingError
 from edge_vision.optimize.training.graph import TorchGraph
 from edge_vision.optimize.training.inputs import Augmentation, input_tensor
 from edge_vision.optimize.training.losses import Loss, logits_of
+from edge_vision.optimize.training.normalising import with_normalisation, without_normalisation
 from edge_vision.optimize.training.schedule import Schedule, optimiser, set_rate
 
 SAMPLE = 64
@@ -85,6 +86,7 @@ def fit(
     device: str = "auto",
     train_scales: bool = False,
     freeze_statistics: bool = False,
+    normalise: bool = False,
     bar: Callable[[str, int], Bar] | None = None,
     title: str = "training",
 ) -> Fitted:
@@ -93,8 +95,9 @@ def fit(
     validation: images whose loss (and accuracy, where truth is class ids) is logged after every epoch; nothing is
     chosen by it. work: a folder for `checkpoint.pt` and `training.csv`, written after every epoch; a training that
     finds the checkpoint of one with the same graph, data, loss, schedule, constraints and seed goes on where that one
-    stopped, and ends as if it had never stopped. device: `auto` (a GPU where PyTorch has one), `cpu` or `cuda`. Raises
-    TrainingError.
+    stopped, and ends as if it had never stopped. device: `auto` (a GPU where PyTorch has one), `cpu` or `cuda`.
+    normalise: convolutions without batch normalisation have one for the time of the training (`normalising`), which
+    is no use for clusters: it is folded in by channels. Raises TrainingError.
     """
     chosen = _device(device)
     if not len(split):
@@ -110,17 +113,37 @@ def fit(
         schedule,
         varied,
         [repr(c) for c in constraints],
-        (seed, chosen.type, train_scales, freeze_statistics),
+        (seed, chosen.type, train_scales, freeze_statistics, normalise),
     )
     with _settings(threads):
         shape = spec.shape
         graph = TorchGraph(proto, input_shape=shape, train_scales=train_scales, freeze_statistics=freeze_statistics).to(
             chosen
         )
+        added: tuple[str, ...] = ()
+        if normalise:
+            graph, added = _normalised(graph, split, spec, shape, chosen)
         master = None if teacher is None else TorchGraph(teacher, input_shape=shape).to(chosen).eval()
         run = _Run(graph, master, loss, spec, chosen, classes=not isinstance(split.truth, tuple))
         trainer = _Trainer(run, split, validation, schedule, varied, constraints, seed)
-        return trainer.train(work, sign, bar or Context(Path()).bar, title)
+        fitted = trainer.train(work, sign, bar or Context(Path()).bar, title)
+        return replace(fitted, proto=without_normalisation(fitted.proto, added)) if added else fitted
+
+
+def _normalised(
+    graph: TorchGraph, split: Split, spec: InputSpec, shape: Sequence[int], device: torch.device
+) -> tuple[TorchGraph, tuple[str, ...]]:
+    """The graph with batch normalisation where it had none, and where."""
+    graph.eval()
+    proto, added = with_normalisation(
+        graph, [input_tensor(split.images[part], spec, device) for part in _parts(_sample(split), 16)]
+    )
+    return (TorchGraph(proto, input_shape=shape).to(device), added) if added else (graph, added)
+
+
+def _sample(split: Split) -> NDArray:
+    """Indices of images from all over a split, for statistics."""
+    return np.unique(np.linspace(0, len(split) - 1, min(SAMPLE, len(split))).astype(int))
 
 
 class _Trainer:
@@ -139,11 +162,10 @@ class _Trainer:
         self.batch = min(schedule.batch, len(split))
         self.steps = len(split) // self.batch
         run.graph.eval()
-        sample = np.unique(np.linspace(0, len(split) - 1, min(SAMPLE, len(split))).astype(int))
         run.loss.prepare(
             run.graph,
             run.teacher,
-            [input_tensor(split.images[part], run.spec, run.device) for part in _parts(sample, self.batch)],
+            [input_tensor(split.images[part], run.spec, run.device) for part in _parts(_sample(split), self.batch)],
         )
         run.loss.to(run.device)
         self.weights = run.graph.weights()
