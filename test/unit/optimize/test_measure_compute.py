@@ -187,6 +187,27 @@ def test_weights_alone_quantised_compute_in_float():
     assert (layer.kind, layer.name, layer.weight_bytes) == ("fp32", "w", 24)
 
 
+@pytest.mark.parametrize("same", [True, False])
+def test_integers_that_stay_what_they_are(same):
+    """Pixels come in as integers: uint8 -> DQ -> Q -> DQ -> Conv is a convolution of these integers."""
+    nodes = [
+        helper.make_node("DequantizeLinear", ["x", "s", "z"], ["a"]),
+        helper.make_node("QuantizeLinear", ["a", "t", "z"], ["b"]),
+        helper.make_node("DequantizeLinear", ["b", "t", "z"], ["c"]),
+        helper.make_node("DequantizeLinear", ["w", "s", "z"], ["d"]),
+        helper.make_node("Conv", ["c", "d"], ["y"]),
+    ]
+    constants = {"s": np.float32(0.5), "t": np.float32(0.5 if same else 0.25), "z": np.uint8(0)}
+    constants["w"] = np.ones((8, 3, 1, 1), np.uint8)
+    found = measure_compute(model(nodes, [("x", TensorProto.UINT8, [1, 3, 4, 4])], [("y", F, [1, 8, 4, 4])], constants))
+    assert [layer.op for layer in found.layers] == (
+        ["Conv"] if same else ["DequantizeLinear", "QuantizeLinear", "Conv"]
+    )
+    assert found.layers[-1].kind == "int8"
+    assert found.layers[-1].read_bytes == 48
+    assert found.peak_bytes == 48 + 8 * 64
+
+
 def test_shapes_that_inference_lacks_come_from_a_run():
     """An operator of another domain hides every shape behind it."""
     pytest.importorskip("onnxruntime", reason="onnxruntime is not installed")

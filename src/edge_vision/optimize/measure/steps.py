@@ -6,6 +6,7 @@ neither the two conversions nor the float tensors between them are there. This i
 * what depends on constants alone is computed when the model is opened;
 * reshapes (Reshape, Flatten, Squeeze, Unsqueeze, Identity, Dropout) move nothing;
 * a Relu or Clip behind the only convolution, matrix product or addition that feeds it is a part of that;
+* integers that are dequantised and quantised again with the same scale stay what they are;
 * an operator between DequantizeLinear and QuantizeLinear reads and writes integers; a convolution or matrix product
   does so also where its output stays float.
 """
@@ -80,7 +81,8 @@ class _Reader:
         for node in graph.node:
             for name in dict.fromkeys(node.input):
                 self.consumers[name].append(node)
-        self.constants = set(stored_constants(graph))
+        self.stored_constants = stored_constants(graph)
+        self.constants = set(self.stored_constants)
         for node in graph.node:
             if node.op_type == "Constant" or self._is_constant(node):
                 self.constants.update(node.output)
@@ -96,15 +98,19 @@ class _Reader:
         nodes = [node for node in self.graph.node if not all(name in self.constants for name in node.output if name)]
         integer = {id(node) for node in nodes if self._on_integers(node)}
         fused = {id(node) for node in nodes if self._is_fused(node)}
+        unchanged = {id(node) for node in nodes if self._changes_nothing(node)}
         steps, unknown = [], []
         for node in nodes:
             activations = [name for name in dict.fromkeys(node.input) if name and name not in self.constants]
             written = [name for name in node.output if name]
             if node.op_type == "DequantizeLinear":
                 users = self.consumers[written[0]]
-                if users and all(id(user) in integer for user in users) and written[0] not in self.outputs:
+                if users and all(id(u) in integer | unchanged for u in users) and written[0] not in self.outputs:
                     self.buffer[written[0]] = self._stored(activations[0])
                     continue
+            elif id(node) in unchanged:
+                self.buffer[written[0]] = self._stored(self._before_dequantising(activations[0]))
+                continue
             elif node.op_type == "QuantizeLinear" and self._ends_unit(node, integer):
                 self.buffer[self._stored(activations[0])] = written[0]  # of the tensor at the chain's beginning
                 continue
@@ -152,6 +158,26 @@ class _Reader:
         if node.op_type in MAC_OPERATORS:
             return all(name not in self.constants or self._is_dequantised(name) for name in node.input[:2])
         return all(self._is_quantised(name) for name in node.output if name)
+
+    def _changes_nothing(self, node: onnx.NodeProto) -> bool:
+        """Whether a QuantizeLinear undoes the DequantizeLinear before it."""
+        if node.op_type != "QuantizeLinear" or not self._is_dequantised(node.input[0]):
+            return False
+        before = self.producer[node.input[0]]
+        same_type = self.types.get(before.input[0], 0) == self.types.get(node.output[0], 1)
+        return (
+            same_type
+            and len(before.input) == len(node.input)
+            and all(map(self._equal, before.input[1:], node.input[1:]))
+        )
+
+    def _equal(self, one: str, other: str) -> bool:
+        from onnx import numpy_helper
+
+        a, b = (self.stored_constants.get(name) for name in (one, other))
+        if one == other or a is None or b is None:
+            return one == other
+        return a.dims == b.dims and bool((numpy_helper.to_array(a) == numpy_helper.to_array(b)).all())
 
     def _is_dequantised(self, name: str) -> bool:
         node = self.producer.get(name)

@@ -10,6 +10,7 @@ from edge_vision.optimize.report import plots
 from edge_vision.optimize.report.data import Report
 from edge_vision.optimize.report.tables import (
     ABSENT,
+    JUDGED,
     NOTES,
     Table,
     about_table,
@@ -30,7 +31,8 @@ _CAPTIONS = {
     plots.STEPS: "What every step did. Size: the file, and dark the same packed, with how many times smaller that is "
     "than the original's file. Accuracy: with its interval; green: within the budget. Latency: with how "
     "many times faster.",
-    plots.TRADE: "Accuracy against what it is paid with. The line joins those that nothing beats in both.",
+    plots.TRADE: "Accuracy against what it is paid with, of recipes as they were judged to choose one. The line joins "
+    "those that nothing beats in both.",
     plots.LAYERS: "Layers with most multiply-accumulates, before and after.",
 }
 
@@ -59,6 +61,7 @@ def report_page(report: Report) -> str:
     for heading, table in (("Refused", refused_table(report)), ("Recipes tried", trial_table(report))):
         if table[1]:
             parts += [f"<h2>{heading}</h2>", _table(table)]
+            parts += [f"<p class='note'>{_e(JUDGED)}</p>"] if heading == "Recipes tried" else []
     parts += ["<h2>Each step</h2>"] if report.steps else []
     for step in report.steps:
         took = f" <span class='note'>{step.seconds:.0f} s</span>" if step.seconds else ""

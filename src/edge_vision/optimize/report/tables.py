@@ -233,6 +233,7 @@ def about_table(report: Report) -> Table:
     return ["", ""], rows
 
 
+JUDGED = "Recipes are judged on other images than the steps above, and the one chosen has to keep the budget on both."
 NOTES = (
     "file: the ONNX file; packed: as it is shipped, weights entropy-coded; both compared with the original's file.",
     "distinct: values of all weights together; of quantised weights their integers. Zeros are of convolutions and "

@@ -6,6 +6,7 @@ from collections.abc import Sequence
 
 from edge_vision.optimize.report.data import Report
 from edge_vision.optimize.report.tables import (
+    JUDGED,
     NOTES,
     Table,
     about_table,
@@ -29,6 +30,7 @@ def markdown(report: Report, pictures: Sequence[str] = ()) -> str:
     for heading, table in (("Refused", refused_table(report)), ("Recipes tried", trial_table(report))):
         if table[1]:
             lines += [f"## {heading}", "", *_table(table), ""]
+            lines += [JUDGED, ""] if heading == "Recipes tried" else []
     lines += ["## Steps", ""] if report.steps else []
     for step in report.steps:
         parts = [("facts", fact_table(step.facts)), ("layers", layer_table(step)), ("operators", operator_table(step))]
