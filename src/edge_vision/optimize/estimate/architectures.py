@@ -87,8 +87,8 @@ def densenet(blocks: Sequence[int], growth: int = 32, first: int = 64, size: int
     return net.activation().global_pool().linear(1000)
 
 
-def squeezenet(version: float = 1.1, size: int = 227) -> Sketch:
-    """Iandola 2016."""
+def squeezenet(version: float = 1.1, size: int = 227, padded: bool = False) -> Sketch:
+    """Iandola 2016. padded: its last convolution by a pixel, as in Caffe's file."""
     net = Sketch(size)
     fires: tuple[int, ...]
     if version == 1.0:
@@ -103,6 +103,8 @@ def squeezenet(version: float = 1.1, size: int = 227) -> Sketch:
         net.conv(4 * squeeze, 1).at(*place).conv(4 * squeeze).concat(8 * squeeze)
         if index in pools:
             net.pool(3, 2, True)
+    if padded:
+        net.at(net.height + 2, net.width + 2, net.channels)
     return net.conv(1000, 1).global_pool()
 
 
@@ -152,9 +154,11 @@ def mobilenet_v1(width: float = 1.0, size: int = 224, classes: int = 1000, chann
     return net.global_pool().linear(classes)
 
 
-def mobilenet_v2(width: float = 1.0, size: int = 224, classes: int = 1000) -> Sketch:
-    """Sandler 2018."""
+def mobilenet_v2(width: float = 1.0, size: int = 224, classes: int = 1000, expand_first: bool = False) -> Sketch:
+    """Sandler 2018. expand_first: a 1 x 1 convolution in the first block too, as in Caffe's file."""
     net = Sketch(size).conv(rounded(32 * width), 3, 2)
+    if expand_first:
+        net.conv(net.channels, 1)
     for expand, out, count, stride in MOBILENET_V2_BLOCKS:
         for index in range(count):
             _inverted(net, expand, rounded(out * width), 3, stride if index == 0 else 1)
@@ -333,6 +337,7 @@ ARCHITECTURES: dict[str, Callable[[int], Sketch]] = {
     "densenet121": lambda size: densenet((6, 12, 24, 16), size=size or 224),
     "densenet169": lambda size: densenet((6, 12, 32, 32), size=size or 224),
     "squeezenet1_0": lambda size: squeezenet(1.0, size or 224),
+    "squeezenet1_1_caffe": lambda size: squeezenet(1.1, size or 227, padded=True),
     "squeezenet1_1": lambda size: squeezenet(1.1, size or 227),
     "googlenet": lambda size: googlenet(size or 224),
     "mobilenet_v1": lambda size: mobilenet_v1(1.0, size or 224),
@@ -342,6 +347,7 @@ ARCHITECTURES: dict[str, Callable[[int], Sketch]] = {
     "mobilenet_v1_0.25_flowers": lambda size: mobilenet_v1(0.25, size or 224, 5),
     "mobilenet_v1_0.25_grey": lambda size: mobilenet_v1(0.25, size or 96, 2, channels=1),
     "mobilenet_v1_0.25_person": lambda size: mobilenet_v1(0.25, size or 96, 2),
+    "mobilenet_v2_caffe": lambda size: mobilenet_v2(1.0, size or 224, expand_first=True),
     "mobilenet_v2": lambda size: mobilenet_v2(1.0, size or 224),
     "mobilenet_v2_1.4": lambda size: mobilenet_v2(1.4, size or 224),
     "mobilenet_v2_0.35": lambda size: mobilenet_v2(0.35, size or 224),

@@ -80,6 +80,10 @@ class Setting:
 
     def left_out(self) -> NDArray[np.float64]:
         """(N,) estimate / measured of the fitted points, each by constants that do not know it. Needs scipy."""
+        return self._left_out
+
+    @cached_property
+    def _left_out(self) -> NDArray[np.float64]:
         return left_out(self._fitted_points, self.prior, [point.group for point in self.points if point.fitted])
 
 
