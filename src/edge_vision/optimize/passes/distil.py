@@ -23,7 +23,9 @@ class Options(TrainingOptions):
     """As all that train (`training.options.TrainingOptions`), and: temperature, alpha: of a classifier's loss,
     (1 - alpha) x labels + alpha x teacher. smoothing: of labels. features: inner tensors to match, each `name` or
     `student's name=teacher's name`; feature_weight: of them. heads: weight of a detector's last convolutions beside
-    its outputs. student: an ONNX file with the same outputs to train instead of the network as it is.
+    its outputs. normalise: convolutions have batch normalisation while they are trained, folded in afterwards; not for
+    quantised or clustered weights. student: an ONNX file with the same outputs to train instead of the network as it
+    is.
     """
 
     epochs: int = 30
@@ -33,6 +35,7 @@ class Options(TrainingOptions):
     features: tuple[str, ...] = ()
     feature_weight: float = 1.0
     heads: float = 0.5
+    normalise: bool = True
     student: str = ""
 
     def __post_init__(self) -> None:
@@ -57,7 +60,9 @@ def apply(network: Network, options: Options, context: Context) -> Outcome:
     else:
         loss = running.detector_loss(network, options.heads)
     loss = running.with_features(loss, options.features, options.feature_weight)
-    trained, facts = running.train("distil", student, options, context, loss, teacher=context.teacher)
+    trained, facts = running.train(
+        "distil", student, options, context, loss, teacher=context.teacher, normalise=options.normalise
+    )
     return Outcome(trained, facts)
 
 

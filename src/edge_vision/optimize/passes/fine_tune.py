@@ -20,7 +20,8 @@ NEEDS = frozenset({"train", "torch"})
 class Options(TrainingOptions):
     """As all that train (`training.options.TrainingOptions`), and: alpha: share of the teacher in a classifier's loss,
     0 for labels alone. temperature: of the teacher's and student's answers. smoothing: of labels. heads: weight of a
-    detector's last convolutions beside its outputs.
+    detector's last convolutions beside its outputs. normalise: convolutions have batch normalisation while they are
+    trained, folded in afterwards; not for quantised or clustered weights.
     """
 
     epochs: int = 8
@@ -29,6 +30,7 @@ class Options(TrainingOptions):
     temperature: float = 4.0
     smoothing: float = 0.0
     heads: float = 0.5
+    normalise: bool = False
 
     def __post_init__(self) -> None:
         super().__post_init__()
@@ -51,5 +53,7 @@ def apply(network: Network, options: Options, context: Context) -> Outcome:
                 "fine_tune", "a detector learns from a teacher", "give the model that the recipe began with"
             )
         loss = running.detector_loss(network, options.heads)
-    tuned, facts = running.train("fine_tune", network, options, context, loss, teacher=teacher)
+    tuned, facts = running.train(
+        "fine_tune", network, options, context, loss, teacher=teacher, normalise=options.normalise
+    )
     return Outcome(tuned, facts)

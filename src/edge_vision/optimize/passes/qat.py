@@ -23,8 +23,8 @@ NEEDS = frozenset({"train", "calibration", "torch"})
 class Options(TrainingOptions):
     """As all that train (`training.options.TrainingOptions`), and: alpha, temperature, smoothing: of a classifier's
     loss, (1 - alpha) x labels + alpha x teacher, which is the network before its quantisation where there is no other.
-    heads: weight of a detector's last convolutions. train_scales: activations' scales are trained too (LSQ). quantisation:
-    options of the pass `int8`, which is applied first to a network that has no QuantizeLinear yet.
+    heads: weight of a detector's last convolutions. train_scales: activations' scales are trained too (LSQ).
+    quantisation: options of the pass `int8`, which is applied first to a network that has no QuantizeLinear yet.
     """
 
     epochs: int = 4

@@ -11,6 +11,7 @@ from edge_vision.optimize.passes import Context, PassError
 from edge_vision.optimize.training.constraints import Constraint, KeepClusters, KeepZeros
 from edge_vision.optimize.training.detection_loss import OBJECTNESS, DetectorDistillation
 from edge_vision.optimize.training.errors import TrainingError
+from edge_vision.optimize.training.graph import TorchGraph
 from edge_vision.optimize.training.inputs import Augmentation
 from edge_vision.optimize.training.loop import Fitted, fit, hold_out
 from edge_vision.optimize.training.losses import Combined, CrossEntropy, Distillation, FeatureMatching, Loss
@@ -65,12 +66,16 @@ def train(
     *,
     teacher: Network | None = None,
     constraints: Sequence[Constraint] | None = None,
+    normalise: bool = False,
     **settings: Any,
 ) -> tuple[Network, dict[str, Any]]:
-    """The trained network and facts for the report. constraints: by default what the options say to keep."""
+    """The trained network and facts for the report. constraints: by default what the options say to keep. normalise:
+    see `loop.fit`; left out where weights are quantised or clustered, which it would undo."""
     split = training_split(name, network, context)
     part, watched = hold_out(split, options.validation, context.seed)
     held: list[Constraint] = list(constraints) if constraints is not None else kept(options, network)
+    if normalise and (is_quantised(network) or (options.keep_clusters and is_clustered(network))):
+        normalise = False
     schedule = Schedule(
         epochs=options.epochs,
         batch=options.batch,
@@ -100,6 +105,7 @@ def train(
             device=options.device,
             bar=context.bar,
             title=name,
+            normalise=normalise,
             **settings,
         )
     except TrainingError as error:
@@ -107,10 +113,21 @@ def train(
     return network.with_graph(fitted.proto), facts_of(fitted, part, watched, held)
 
 
+def is_quantised(network: Network) -> bool:
+    return any(node.op_type == "DequantizeLinear" for node in network.proto.graph.node)
+
+
+def is_clustered(network: Network) -> bool:
+    """Whether `KeepClusters` finds anything to keep."""
+    found = KeepClusters()
+    found.begin(TorchGraph(network.proto, input_shape=network.input.shape).weights())
+    return bool(found.names)
+
+
 def kept(options: TrainingOptions, network: Network) -> list[Constraint]:
     """Constraints that keep what earlier passes made. Codes of 8 bits are never more than 256 values: of a quantised
     network only what has a quarter as many counts as clustered."""
-    most = 64 if any(node.op_type == "DequantizeLinear" for node in network.proto.graph.node) else 256
+    most = 64 if is_quantised(network) else 256
     return [
         *([KeepZeros()] if options.keep_sparsity else []),
         *([KeepClusters(most)] if options.keep_clusters else []),
