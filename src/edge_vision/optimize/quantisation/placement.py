@@ -10,17 +10,20 @@ The rules, in the order in which they are applied:
 * Between quantised layers, operators that runtimes compute in integers (sums, pooling, resizing, concatenation,
   moving) are quantised too, where all they read is; the rest (HardSwish, Softmax, ...) computes in float between a
   DequantizeLinear and a QuantizeLinear.
+* A small product of one row at the end, a classifier's last layer, stays float (`small_ends`).
 * A Relu or Clip directly behind a layer is part of it: the tensor behind the activation has the scale, and the
   activation itself goes where the smallest and largest integer do its work.
 """
 
 from __future__ import annotations
 
+import math
 from collections.abc import Collection, Mapping
 from dataclasses import dataclass, field
 
 import onnx
 
+from edge_vision.optimize.graphs.shapes import Shape
 from edge_vision.optimize.graphs.view import Layer, View, attribute, integer
 from edge_vision.optimize.quantisation.lowering import pixel_factor
 
@@ -50,8 +53,8 @@ class Placement:
     output). tensors: what gets a scale, in the graph's order. same: tensor -> the one whose scale it shares.
     activations: tensor -> the layer's own output, where an activation lies between and belongs to the layer. heads:
     what the tail reads. refused: layer -> why it stays float. image: the tensor that has the pixels' values; pixels:
-    the uint8 tensor that it comes from, "" where the input is float; pixel_scale: what one step of it is in `image`;
-    factors: outputs of the nodes that multiply by that."""
+    the uint8 tensor that it comes from, "" where the input is float; pixel_scale: what one step of `pixels` is in
+    `image`; factors: outputs of the nodes that multiply by that."""
 
     layers: Mapping[str, Layer]
     nodes: frozenset[str]
@@ -64,6 +67,10 @@ class Placement:
     pixels: str = ""
     pixel_scale: float = 1.0
     factors: frozenset[str] = frozenset()
+
+
+SMALL_END = 0.01
+"""Part of all weights that a classifier's last layer may have to stay float."""
 
 
 def key(node: onnx.NodeProto) -> str:
@@ -81,7 +88,7 @@ def data_inputs(node: onnx.NodeProto) -> tuple[int, ...]:
 def place(view: View, excluded: Collection[str] = (), *, int8_heads: bool = False) -> Placement:
     """The placement in a graph that `preparing.prepare` made. excluded: names of layers that stay float."""
     layers, refused = _quantised_layers(view, excluded)
-    tail = tail_nodes(view)
+    tail = tail_nodes(view, excluded)
     image, pixels, pixel_scale, factors = _image(view)
     held = {image} - {""}  # tensors that have integers behind them
     nodes: set[str] = set()
@@ -128,9 +135,24 @@ def place(view: View, excluded: Collection[str] = (), *, int8_heads: bool = Fals
     )
 
 
-def tail_nodes(view: View) -> frozenset[str]:
-    """Keys of the nodes behind the last layers with weights and the last pooling."""
-    anchors = {key(layer.node) for layer in view.layers}
+def small_ends(view: View, shapes: Mapping[str, Shape]) -> tuple[str, ...]:
+    """Names of the layers with no other behind them that multiply one row by a matrix, a classifier's last, as far as
+    they are a small part of all weights: in float they are faster in ONNX Runtime and OpenVINO (by 4 % of a
+    MobileNetV2 of 96 x 96 pixels), and make the file hardly larger."""
+    largest = SMALL_END * sum(math.prod(shapes.get(layer.name, ())) for layer in view.layers)
+    last = tail_nodes(view, [layer.name for layer in view.layers if layer.kind != "Conv"])
+    return tuple(
+        layer.name
+        for layer in view.layers
+        if key(layer.node) in last
+        and math.prod(shapes.get(layer.node.input[0], (0,))[:-1]) == 1
+        and math.prod(shapes.get(layer.name, ())) <= largest
+    )
+
+
+def tail_nodes(view: View, without: Collection[str] = ()) -> frozenset[str]:
+    """Keys of the nodes behind the last layers with weights, those named left aside, and the last pooling."""
+    anchors = {key(layer.node) for layer in view.layers if layer.name not in without}
     anchors |= {key(node) for node in view.proto.graph.node if node.op_type in POOLING}
     leading: set[str] = set()  # nodes with an anchor somewhere behind them
     for node in reversed(view.proto.graph.node):

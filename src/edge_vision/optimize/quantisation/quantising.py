@@ -12,13 +12,14 @@ from numpy.typing import NDArray
 
 from edge_vision.optimize.data import Split
 from edge_vision.optimize.graphs.running import tensors
+from edge_vision.optimize.graphs.shapes import static_shapes
 from edge_vision.optimize.graphs.view import View
 from edge_vision.optimize.network import Network
 from edge_vision.optimize.passes import Bar, Context, PassError
 from edge_vision.optimize.quantisation.difference import Reference, decibels
 from edge_vision.optimize.quantisation.lowering import lower
 from edge_vision.optimize.quantisation.options import Quantisation, activation_type, saturates
-from edge_vision.optimize.quantisation.placement import Placement, place
+from edge_vision.optimize.quantisation.placement import Placement, place, small_ends
 from edge_vision.optimize.quantisation.preparing import prepare
 from edge_vision.optimize.quantisation.qdq import Form, Quantised, write
 from edge_vision.optimize.quantisation.ranges import METHODS, Ranges, measure_ranges
@@ -63,7 +64,8 @@ def quantised_graph(
     chosen, held_back = _chosen(calibration, options.images)
     used, held = (tensors(calibration.images[indices], network.input) for indices in (chosen, held_back))
     _check_fit(name, proto, used)
-    placement = place(view, options.float_layers, int8_heads=options.heads == "int8")
+    ends = small_ends(view, static_shapes(proto))
+    placement = place(view, (*options.float_layers, *ends), int8_heads=options.heads == "int8")
     if not placement.layers:
         reasons = "; ".join(f"{layer}: {why}" for layer, why in placement.refused.items())
         raise PassError(
@@ -75,7 +77,7 @@ def quantised_graph(
         options.per_channel,
         float_weights=weights_as == "float",
     )
-    result = _Search(proto, view, placement, form, options, context, network).run(used, held)
+    result = _Search(proto, view, placement, ends, form, options, context, network).run(used, held)
     return replace(result, facts={**result.facts, "lowered": list(done)})
 
 
@@ -85,6 +87,7 @@ class _Search:
         proto: onnx.ModelProto,
         view: View,
         placement: Placement,
+        ends: tuple[str, ...],
         form: Form,
         options: Quantisation,
         context: Context,
@@ -93,6 +96,7 @@ class _Search:
         self.proto = proto
         self.view = view
         self.placement = placement
+        self.ends = ends
         self.form = form
         self.options = options
         self.context = context
@@ -177,7 +181,8 @@ class _Search:
 
     def _placed(self, excluded: list[str]) -> Placement:
         """Where these stay float. What only they gave a scale to loses it, so no new tensor needs one."""
-        return replace_heads(place(self.view, excluded, int8_heads=self.options.heads == "int8"), self.placement)
+        placement = place(self.view, (*excluded, *self.ends), int8_heads=self.options.heads == "int8")
+        return replace_heads(placement, self.placement)
 
 
 def replace_heads(placement: Placement, whole: Placement) -> Placement:
