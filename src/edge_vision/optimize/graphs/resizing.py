@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 
 from edge_vision.optimize.graphs.editing import fresh_name, set_initialisers
 from edge_vision.optimize.graphs.shapes import Shape, set_input_shape, static_shapes
-from edge_vision.optimize.graphs.view import View, attribute, integer, integers
+from edge_vision.optimize.graphs.view import View, attribute, integers
 
 END = np.iinfo(np.int64).max
 
@@ -37,14 +37,13 @@ def resize_input(proto: onnx.ModelProto, shape: Sequence[int | str], name: str =
         before = old.get(node.output[0])
         if before is None:
             raise BakedIn(f"{_called(node)}: its size is not known before it runs")
-        if _adjusted(proto, node, old):
+        if _adjusted(proto, node, old) or _made_global(proto, node, old):
             changed.append(_called(node))
     new = static_shapes(proto)
     for node in proto.graph.node:
         for output in filter(None, node.output):
             if output not in new:
                 raise BakedIn(f"{_called(node)} does not take the new size ({_sizes(node, new)})")
-    _check_pools(proto, old, new)
     return changed
 
 
@@ -235,16 +234,17 @@ def _open_slice(proto: onnx.ModelProto, view: View, node: onnx.NodeProto, old: d
     return True
 
 
-def _check_pools(proto: onnx.ModelProto, old: dict[str, Shape], new: dict[str, Shape]) -> None:
-    """A pool as large as its map was the mean of all places: it becomes GlobalAveragePool or GlobalMaxPool."""
-    for node in proto.graph.node:
-        if node.op_type not in ("AveragePool", "MaxPool"):
-            continue
-        before = old[node.input[0]]
-        kernel = integers(node, "kernel_shape")
-        whole = kernel == before[2:] and not any(integers(node, "pads"))
-        if whole and new[node.input[0]] != before:
-            if len(node.output) > 1 or integer(node, "count_include_pad", 0):
-                raise BakedIn(f"{_called(node)} is as large as its map was")
-            node.op_type = f"Global{node.op_type}"
-            del node.attribute[:]
+def _made_global(proto: onnx.ModelProto, node: onnx.NodeProto, old: dict[str, Shape]) -> bool:
+    """A pool as large as its map was the mean, or the largest, of all places: it stays so."""
+    if node.op_type not in ("AveragePool", "MaxPool"):
+        return False
+    before = old[node.input[0]]
+    if integers(node, "kernel_shape") != before[2:] or any(integers(node, "pads")):
+        return False
+    if _shapes_up_to(proto, node).get(node.input[0]) == before:
+        return False
+    if len(node.output) > 1:
+        raise BakedIn(f"{_called(node)} is as large as its map was")
+    node.op_type = f"Global{node.op_type}"
+    del node.attribute[:]
+    return True
