@@ -59,18 +59,18 @@ def test_the_twin_is_rendered_once_and_anew_when_what_it_depends_on_changes(
     rendered = []
     real = conveyor_module.render_clip
     monkeypatch.setattr(conveyor_module, "render_clip", lambda clip: rendered.append(clip.seed) or real(clip))
-    limits = Limits(train=4, calibration=4, test=4)
+    limits = Limits(train=2, calibration=2, test=2)
     first = load_data("sim://conveyor", WIDE, "detect", LABELS, limits=limits, cache=tmp_path)
     assert rendered == [100_000, 60_000, 9_001]
     again = load_data("sim://conveyor", WIDE, "detect", LABELS, limits=limits, cache=tmp_path)
     assert len(rendered) == 3
     np.testing.assert_array_equal(first.train.images, again.train.images)
-    assert first.name == again.name == "sim://conveyor?train=4&calibration=4&test=4"
+    assert first.name == again.name == "sim://conveyor?train=2&calibration=2&test=2"
     load_data("sim://conveyor?density=0.9", WIDE, "detect", LABELS, limits=limits, cache=tmp_path)
     assert len(rendered) == 6
     other = first.at(80, 48)
     assert len(rendered) == 9
-    assert other.test.images.shape == (4, 48, 80, 3)
+    assert other.test.images.shape == (2, 48, 80, 3)
     assert isinstance(other.test.truth, tuple)
     assert isinstance(first.test.truth, tuple)
     np.testing.assert_allclose(other.test.truth[0].boxes, first.test.truth[0].boxes / 2, atol=1e-3)
@@ -88,8 +88,8 @@ def test_classes_are_in_the_order_of_the_network(tmp_path: Path) -> None:
 
 
 def test_parts_are_crops_of_all_classes_and_the_same_at_any_size(tmp_path: Path) -> None:
-    data = load_data("sim://parts?train=60&calibration=5&test=20", pixels(48, 48), "classify", LABELS, cache=tmp_path)
-    assert data.train.images.shape == (60, 48, 48, 3)
+    data = load_data("sim://parts?train=36&calibration=3&test=9", pixels(48, 48), "classify", LABELS, cache=tmp_path)
+    assert data.train.images.shape == (36, 48, 48, 3)
     assert isinstance(data.train.truth, np.ndarray)
     assert set(data.train.truth.tolist()) == set(range(7))
     seeds = [set(split.sequences.tolist()) for split in (data.train, data.calibration, data.test)]

@@ -72,20 +72,24 @@ def conveyor_split(
         raise DataError(reference, str(error), "docs/simulation.md lists the options") from error
     fixed = frozenset(named_options(reference))
     each = FRAMES_A_CLIP[split]
-    clips = [Clip(FIRST_SEED[split] + k, each, split == "train", base, fixed, spec) for k in range(-(-count // each))]
+    starts = range(0, count, each)
+    clips = [
+        Clip(FIRST_SEED[split] + k, min(each, count - start), split == "train", base, fixed, spec)
+        for k, start in enumerate(starts)
+    ]
     fitting = Fitting(spec)
     depends = {
         "reference": reference,
         "split": split,
         "options": {field.name: getattr(base, field.name) for field in fields(base)},
         "fitting": fitting.key(),
-        "program": twin_digest(),
+        "program": twin_digest(__file__),
     }
 
     def make() -> Iterator[Item]:
-        progress = bar(f"rendering {split}", len(clips) * each) if bar else None
+        progress = bar(f"rendering {split}", count) if bar else None
         try:
-            yield from rendered(render_clip, clips, len(clips) * each, progress)
+            yield from rendered(render_clip, clips, count, progress)
         finally:
             if progress is not None:
                 progress.close()

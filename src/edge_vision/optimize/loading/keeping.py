@@ -7,7 +7,7 @@ import json
 import os
 import shutil
 import tempfile
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -99,15 +99,10 @@ def _read(folder: Path) -> Kept:
     return Kept(images, rows, clips)
 
 
-def sources_digest(folders: Iterable[Path]) -> str:
-    """Of the Python files in folders: what a program makes depends on the program."""
+def sources_digest(places: Iterable[Path]) -> str:
+    """Of Python files, and of those in folders: what a program makes depends on the program."""
     digest = hashlib.sha256()
-    for folder in folders:
-        for file in sorted(folder.glob("*.py")):
+    for place in places:
+        for file in sorted(place.glob("*.py")) if place.is_dir() else [place]:
             digest.update(file.read_bytes())
     return digest.hexdigest()[:16]
-
-
-def flattened(parts: Iterable[list[Item]]) -> Iterator[Item]:
-    for part in parts:
-        yield from part

@@ -1,4 +1,4 @@
-"""A classifier's data from the twin: crops of its parts, `sim://parts?train=5000`.
+"""A classifier's data from the twin: crops of its parts, `sim://parts?train=4000`.
 
 Made to be hard enough that capacity shows: frames of few pixels, little light and so noise, blur of a fast belt,
 neighbours in view, boxes as a detector finds them (moved and scaled). A hex nut and a defective one differ by a chunk.
@@ -23,11 +23,11 @@ from edge_vision.optimize.loading.keeping import Item, kept
 from edge_vision.optimize.loading.rendering import rendered, twin_digest
 from edge_vision.simulation import Conveyor, ConveyorOptions
 
-USUAL = {"train": 5000, "calibration": 400, "test": 2000}
+USUAL = {"train": 4000, "calibration": 400, "test": 2000}
 FIRST_SEED = {"train": 200_000, "calibration": 70_000, "test": 10_001}
 FRAMES_A_CLIP, CROPS_A_FRAME = 3, 6
-LINES = (96, 200)  # of the frames; a part is 60 to 100 of 480 of them
-LEAST_SIDE = 6  # px of a box: what the image's edge leaves of a part may be less
+LINES = (150, 300)  # of the frames; a part is 60 to 100 of 480 of them
+LEAST_SIDE = 12  # px of a box: what the image's edge leaves of a part may be less
 
 
 @dataclass(frozen=True)
@@ -46,7 +46,7 @@ def parts_split(
     each = FRAMES_A_CLIP * CROPS_A_FRAME
     # More clips than needed where frames are empty; those that are not needed are not rendered.
     clips = [Clip(FIRST_SEED[split] + k, spec) for k in range(2 * -(-count // each) + 2)]
-    depends = {"reference": reference, "split": split, "fitting": Fitting(spec).key(), "program": twin_digest()}
+    depends = {"reference": reference, "split": split, "fitting": Fitting(spec).key(), "program": twin_digest(__file__)}
 
     def make() -> Iterator[Item]:
         progress = bar(f"rendering {split}", count) if bar else None
@@ -82,14 +82,14 @@ def render_clip(clip: Clip) -> list[Item]:
 
 def _scene(seed: int, rng: np.random.Generator) -> ConveyorOptions:
     lines = int(rng.integers(*LINES))
-    exposure = 0.004 * 2.0 ** rng.uniform(-1, 2)
-    light = 2.0 ** rng.uniform(-4.5, 0)  # few electrons: shot noise
-    brightness = 2.0 ** rng.uniform(-1.5, 0.4)
+    exposure = 0.004 * 2.0 ** rng.uniform(-1, 1)
+    light = 2.0 ** rng.uniform(-3, 0)  # few electrons: shot noise
+    brightness = 2.0 ** rng.uniform(-1, 0.4)
     return ConveyorOptions(
         seed=seed,
         width=lines * 4 // 3,
         height=lines,
-        density=rng.uniform(0.5, 1.0),
+        density=rng.uniform(0.3, 0.8),
         speed=rng.uniform(30, 400),
         exposure=exposure,
         gain=0.004 / exposure * brightness / light,
@@ -100,9 +100,9 @@ def _scene(seed: int, rng: np.random.Generator) -> ConveyorOptions:
 
 
 def _seen(boxes: NDArray, rng: np.random.Generator, width: int, height: int) -> list[list[int]]:
-    """Boxes as a detector gives them, with context: moved by up to a sixth, square, cut at the image's edge."""
-    sides = (boxes[:, 2:] - boxes[:, :2]).max(1) * rng.uniform(0.9, 1.6, len(boxes))
-    centres = (boxes[:, 2:] + boxes[:, :2]) / 2 + sides[:, None] * rng.uniform(-1 / 6, 1 / 6, (len(boxes), 2))
+    """Boxes as a detector gives them, with context: moved by up to a tenth, square, cut at the image's edge."""
+    sides = (boxes[:, 2:] - boxes[:, :2]).max(1) * rng.uniform(1.0, 1.3, len(boxes))
+    centres = (boxes[:, 2:] + boxes[:, :2]) / 2 + sides[:, None] * rng.uniform(-1 / 10, 1 / 10, (len(boxes), 2))
     corners = np.concatenate([centres - sides[:, None] / 2, centres + sides[:, None] / 2], 1)
     cut = np.clip(corners, 0, [width, height, width, height])
     cut[:, :2], cut[:, 2:] = np.floor(cut[:, :2]), np.ceil(cut[:, 2:])
