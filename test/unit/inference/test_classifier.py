@@ -17,6 +17,8 @@ from edge_vision.inference.backends import backend
 from edge_vision.inference.classifier import Classifier
 from edge_vision.inference.conversion.bundle_writer import describe
 from edge_vision.inference.embedding import Embedder
+from edge_vision.inference.opening import Choice
+from edge_vision.inference.worker import Worker
 
 COLOURS = np.array([(0, 0, 255), (0, 255, 0), (255, 0, 0), (0, 255, 255), (255, 255, 255), (20, 20, 20)], np.float32)
 NAMES = ["red", "green", "blue", "yellow", "white", "black"]
@@ -155,3 +157,13 @@ def test_what_is_wrong_is_said_with_the_remedy(tmp_path: Path) -> None:
     (letterbox / "model.yaml").write_text(card.replace("labels: [red, green, blue, yellow, white, black]\n", ""))
     with pytest.raises(ModelError, match="labels"):
         load_bundle(letterbox)
+
+
+def test_its_candidates_can_be_measured_in_processes_of_their_own(tmp_path: Path) -> None:
+    bundle = load_bundle(bundle_folder(tmp_path, batch=1))
+    with Worker(60.0) as worker:
+        loaded = worker.open(bundle, Choice("onnxruntime", "cpu", "fp32", 1, bundle.variants[0]))
+        assert loaded.description.backend == "onnxruntime"
+        assert len(worker.times(3)) == 3
+        rows = worker.raw([np.full((24, 16, 3), (250, 0, 0), np.uint8)])
+    assert rows[0][0].argmax() == 2
