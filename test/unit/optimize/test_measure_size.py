@@ -125,6 +125,24 @@ def test_two_numbers_of_4_bits_share_a_byte():
     assert weight.non_zeros == np.count_nonzero(values)
 
 
+@pytest.mark.parametrize("points", [None, 3])
+def test_weights_packed_in_bytes_for_onnxruntime(points):
+    """MatMulNBits: N x K weights as N x blocks x bytes, the lower four bits first."""
+    values = RNG.integers(0, 16, (6, 32)).astype(np.uint8)
+    inputs = ["x", "w", "s"] + (["z"] if points is not None else [])
+    node = helper.make_node("MatMulNBits", inputs, ["y"], domain="com.microsoft", K=32, N=6, bits=4, block_size=16)
+    constants = {"w": (values[:, ::2] | values[:, 1::2] << 4).reshape(6, 2, 8), "s": np.ones(12, np.float32)}
+    if points is not None:
+        constants["z"] = np.full(6, points * 17, np.uint8)
+    proto = model([node], constants, (1, 32))
+    proto.opset_import.append(helper.make_opsetid("com.microsoft", 1))
+    found = measure_size(proto, packed=False)
+    (weight,) = found.tensors
+    assert (weight.kind, weight.elements, weight.bytes, weight.shape) == ("uint4", 192, 96, (6, 32))
+    assert weight.distinct == len(np.unique(values))
+    assert weight.non_zeros == np.count_nonzero(values != (8 if points is None else points))
+
+
 def test_weights_in_another_file_are_refused(tmp_path):
     proto = model([conv()], {"w": sparse(), "b": np.zeros(8, np.float32)})
     file = tmp_path / "m.onnx"

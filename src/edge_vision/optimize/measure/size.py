@@ -130,28 +130,32 @@ class _Reader:
             use = self._use(name)
             if use is None:
                 continue
-            role, op, path = use
+            role, node, path = use
             stored = type_of(tensor)
-            numbers, kind = self._numbers(tensor, path)
+            zero: NDArray | int = 0
+            if node.op_type == "MatMulNBits" and role == WEIGHT:
+                numbers, zero, kind = self._packed_bits(tensor, node)
+            else:
+                numbers, kind = self._numbers(tensor, path)
+                zero = self._zero(path, numbers.shape) if path else 0
             known = np.unique(numbers)
             if role == WEIGHT:
-                self.values["codes" if path else "float"].update(known.tolist())
-            zero = self._zero(path, numbers.shape) if path else 0
+                self.values["float" if kind.startswith(("fp", "bf")) else "codes"].update(known.tolist())
             yield TensorSize(
                 name=name,
                 role=role,
-                op=op,
+                op=node.op_type,
                 kind=kind,
                 stored=stored.kind,
-                shape=stored.shape,
-                elements=stored.elements,
+                shape=numbers.shape,
+                elements=numbers.size,
                 non_zeros=int(np.count_nonzero(numbers != zero)),
                 distinct=len(known),
                 bytes=stored.bytes,
             )
 
-    def _use(self, name: str) -> tuple[str, str, tuple[onnx.NodeProto, ...]] | None:
-        """(role, operator, the QuantizeLinear and DequantizeLinear that it passes) of a tensor of parameters; None for
+    def _use(self, name: str) -> tuple[str, onnx.NodeProto, tuple[onnx.NodeProto, ...]] | None:
+        """(role, reader, the QuantizeLinear and DequantizeLinear that it passes) of a tensor of parameters; None for
         scales, zero points, shapes and what nobody reads."""
         path: list[onnx.NodeProto] = []
         reads = self.readers.get(name, [])
@@ -169,7 +173,7 @@ class _Reader:
         if not path and not kind.startswith(("fp", "bf")) and node.op_type not in MAC_OPERATORS:
             return None
         role = _role(node, place)
-        return (role, node.op_type, tuple(path)) if role else None
+        return (role, node, tuple(path)) if role else None
 
     def _numbers(self, tensor: onnx.TensorProto, path: tuple[onnx.NodeProto, ...]) -> tuple[NDArray, str]:
         """The numbers as they are computed with, and their type: floats, or integers where they are dequantised."""
@@ -189,6 +193,25 @@ class _Reader:
         bits = bits_of(kind)
         low, high = (0, 2**bits - 1) if kind.startswith("uint") else (-(2 ** (bits - 1)), 2 ** (bits - 1) - 1)
         return np.clip(np.rint(array / scale) + zero, low, high).astype(np.int32), kind
+
+    def _packed_bits(self, tensor: onnx.TensorProto, node: onnx.NodeProto) -> tuple[NDArray, NDArray | int, str]:
+        """(N, K) weights of onnxruntime's MatMulNBits, packed in bytes, lowest bits first; their zeros; their type."""
+        from onnx import numpy_helper
+
+        given = {attribute.name: attribute.i for attribute in node.attribute}
+        bits, rows, columns = given.get("bits", 4), given["N"], given["K"]
+
+        def unpacked(array: NDArray) -> NDArray:
+            parts = [(array[..., None] >> shift) & (2**bits - 1) for shift in range(0, 8, bits)]
+            return np.concatenate(parts, -1).reshape(rows, -1)
+
+        numbers = unpacked(numpy_helper.to_array(tensor))[:, :columns]
+        points = self.constants.get(node.input[3]) if len(node.input) > 3 else None
+        zero: NDArray | int = 2 ** (bits - 1)
+        if points is not None and type_of(points).kind == "uint8":
+            each = unpacked(numpy_helper.to_array(points).reshape(rows, -1))
+            zero = np.repeat(each, given["block_size"], 1)[:, :columns]
+        return numbers, zero, f"uint{bits}"
 
     def _zero(self, path: tuple[onnx.NodeProto, ...], shape: tuple[int, ...]) -> NDArray:
         return self._spread(path[-1], 2, shape)

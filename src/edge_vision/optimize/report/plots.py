@@ -3,30 +3,33 @@
 from __future__ import annotations
 
 import io
-import math
-from collections.abc import Sequence
-from dataclasses import dataclass
 from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
-from edge_vision.optimize.measure.compute import Layer
-from edge_vision.optimize.report.data import Report, StepReport
-from edge_vision.optimize.report.tables import count
+from edge_vision.optimize.report.data import Report
+from edge_vision.optimize.report.figures import (
+    FAINT,
+    GOOD,
+    GRID,
+    INK,
+    SOFT,
+    draw_layers,
+    draw_steps,
+    draw_trade,
+    layer_rows,
+    points_of,
+    timed_backends,
+)
 
 MISSING = "plots need matplotlib: pip install 'edge_vision[report]' (or matplotlib)"
 STEPS, TRADE, LAYERS = "steps", "trade", "layers"
-_MOST_LAYERS = 36
-_INK, _FAINT, _GRID, _PAPER = "#20262c", "#5f6b76", "#e4e8ec", "#fffffe"
-_SERIES = ("#2f6db3", "#e0902f", "#3c9a5f", "#8a5fb0", "#c9502c", "#6b7a8f")
-_SOFT, _GOOD, _LIMIT = "#a9c7e8", "#dcefe3", "#c9502c"
 _IN_PAGE = {
-    _INK: "var(--ink)",
-    _FAINT: "var(--faint)",
-    _GRID: "var(--line)",
-    _PAPER: "var(--paper)",
-    _GOOD: "var(--good-soft)",
-    _SOFT: "var(--soft)",
+    INK: "var(--ink)",
+    FAINT: "var(--faint)",
+    GRID: "var(--line)",
+    GOOD: "var(--good-soft)",
+    SOFT: "var(--soft)",
 }
 """What follows the page's light or dark scheme."""
 
@@ -41,7 +44,7 @@ def names(report: Report) -> tuple[str, ...]:
     if not report.steps:
         return ()
     found = [STEPS] if len(report.steps) > 1 else []
-    found += [TRADE] if len(_points(report)) > 1 else []
+    found += [TRADE] if len(points_of(report)) > 1 else []
     return (*found, LAYERS)
 
 
@@ -69,19 +72,19 @@ def draw(report: Report, name: str, target: Path | io.BytesIO, kind: str) -> Non
         "svg.hashsalt": "optimize",
         "font.family": "sans-serif",
         "font.size": 9,
-        "text.color": _INK,
-        "axes.labelcolor": _INK,
-        "axes.edgecolor": _FAINT,
-        "xtick.color": _FAINT,
-        "ytick.color": _FAINT,
-        "xtick.labelcolor": _INK,
-        "ytick.labelcolor": _INK,
+        "text.color": INK,
+        "axes.labelcolor": INK,
+        "axes.edgecolor": FAINT,
+        "xtick.color": FAINT,
+        "ytick.color": FAINT,
+        "xtick.labelcolor": INK,
+        "ytick.labelcolor": INK,
         "axes.facecolor": "none",
     }
     with matplotlib.rc_context(settings):
         figure = Figure(figsize=(10, _height(report, name)), layout="constrained")
         FigureCanvasAgg(figure)
-        {STEPS: _steps, TRADE: _trade, LAYERS: _layers}[name](figure, report)
+        {STEPS: draw_steps, TRADE: draw_trade, LAYERS: draw_layers}[name](figure, report)
         metadata: Any = {"Date": None} if kind == "svg" else None
         paper = "none" if kind == "svg" else "white"
         figure.savefig(target, format=kind, dpi=110, facecolor=paper, metadata=metadata)
@@ -89,288 +92,7 @@ def draw(report: Report, name: str, target: Path | io.BytesIO, kind: str) -> Non
 
 def _height(report: Report, name: str) -> float:
     if name == STEPS:
-        return 1.3 + len(report.steps) * (0.3 + 0.16 * max(len(_timed(report)), 1))
+        return 1.3 + len(report.steps) * (0.3 + 0.16 * max(len(timed_backends(report)), 1))
     if name == LAYERS:
-        return 1.4 + 0.34 * len(_layer_rows(report))
+        return 1.4 + 0.34 * len(layer_rows(report))
     return 4.2
-
-
-def _timed(report: Report) -> list[str]:
-    return [name for name in report.backends if any(step.latency_on(name) for step in report.steps)]
-
-
-def _short(text: str, most: int = 34) -> str:
-    return text if len(text) <= most else text[: most - 1] + "…"
-
-
-def _clean(axes: Any, title: str, grid: str = "x") -> None:
-    axes.set_title(title, loc="left", fontsize=9.5, weight="bold", pad=6)
-    axes.grid(axis=grid, color=_GRID, linewidth=0.8)
-    axes.set_axisbelow(True)
-    axes.tick_params(length=0)
-    for side in ("top", "right", "left"):
-        axes.spines[side].set_visible(False)
-    axes.spines["bottom"].set_color(_GRID)
-
-
-# --- what each step did ----------------------------------------------------------------------------------------------
-
-
-def _steps(figure: Any, report: Report) -> None:
-    timed = _timed(report)
-    panels = [_sizes, *([_accuracies] if any(s.accuracy for s in report.steps) else []), *([_times] if timed else [])]
-    grid = figure.subplots(1, len(panels), sharey=True, squeeze=False)[0]
-    places = range(len(report.steps))
-    for axes, panel in zip(grid, panels, strict=True):
-        panel(axes, report)
-        axes.set_ylim(len(report.steps) - 0.4, -0.6)
-    grid[0].set_yticks(places, [_short(step.name) for step in report.steps])
-
-
-def _sizes(axes: Any, report: Report) -> None:
-    whole = [step.size.file for step in report.steps]
-    packed = [step.size.packed or 0 for step in report.steps]
-    axes.barh(range(len(whole)), whole, 0.62, color=_SOFT, label="file")
-    if any(packed):
-        axes.barh(range(len(packed)), packed, 0.3, color=_SERIES[0], label="packed")
-    for place, (file, small) in enumerate(zip(whole, packed, strict=True)):
-        least = small or file
-        text = f"{count(least)}B  {whole[0] / least:.1f}x" if place or small else f"{count(least)}B"
-        axes.annotate(text, (file, place), (4, 0), textcoords="offset points", va="center", fontsize=8)
-    axes.set_xlim(0, max(whole) * 1.32)
-    axes.xaxis.set_major_formatter(lambda value, _: _tick(value, "B"))
-    axes.xaxis.set_major_locator(_ticks(4))
-    axes.legend(**_LEGEND, ncols=2)
-    _clean(axes, "Size")
-
-
-def _accuracies(axes: Any, report: Report) -> None:
-    measured = [(place, step.accuracy) for place, step in enumerate(report.steps) if step.accuracy]
-    first = report.original.accuracy
-    if first is not None:
-        limit = 100 * (first.value - report.max_drop)
-        axes.axvline(limit, color=_LIMIT, linewidth=1, linestyle=(0, (4, 3)))
-        axes.axvspan(limit, 1e3, color=_GOOD, linewidth=0)
-        axes.annotate(
-            "budget",
-            (limit, 1),
-            (-3, -2),
-            xycoords=("data", "axes fraction"),
-            textcoords="offset points",
-            color=_LIMIT,
-            fontsize=8,
-            ha="right",
-            va="top",
-            rotation=90,
-        )
-    ends = []
-    for place, score in measured:
-        value, low, high = (100 * v for v in (score.value, score.low, score.high))
-        low, high = (low, high) if math.isfinite(low + high) else (value, value)
-        axes.plot([low, high], [place, place], color=_SERIES[0], linewidth=1.4, solid_capstyle="butt")
-        axes.plot([value], [place], "o", color=_SERIES[0], markersize=5)
-        axes.annotate(f"{value:.2f}", (value, place), (0, 6), textcoords="offset points", ha="center", fontsize=8)
-        ends += [low, high]
-    if first is not None:
-        ends.append(100 * (first.value - report.max_drop))
-    margin = max(0.08 * (max(ends) - min(ends)), 0.1)
-    axes.set_xlim(min(ends) - margin, max(ends) + margin)
-    axes.xaxis.set_major_locator(_ticks(4))
-    _clean(axes, f"{report.metric}, %, 95 % interval")
-
-
-def _times(axes: Any, report: Report) -> None:
-    timed = _timed(report)
-    height = 0.72 / len(timed)
-    longest = 0.0
-    for number, name in enumerate(timed):
-        colour = _SERIES[number % len(_SERIES)]
-        for place, step in enumerate(report.steps):
-            row = step.latency_on(name)
-            if row is None:
-                continue
-            y = place - 0.36 + height * (number + 0.5)
-            label = name if place == 0 else None
-            axes.barh(y, row.p50_ms, height * 0.86, color=colour, label=label)
-            axes.plot([row.p50_ms, row.p95_ms], [y, y], color=_FAINT, linewidth=1)
-            text = f"{row.p50_ms:.3g}" + (f"  {row.speedup:.2f}x" if place and row.speedup else "")
-            axes.annotate(text, (row.p95_ms, y), (4, 0), textcoords="offset points", va="center", fontsize=8)
-            longest = max(longest, row.p95_ms)
-    axes.set_xlim(0, longest * 1.3)
-    axes.xaxis.set_major_locator(_ticks(4))
-    axes.legend(**_LEGEND, ncols=min(len(timed), 3))
-    _clean(axes, "Latency, ms: p50, line to p95")
-
-
-_LEGEND: dict[str, Any] = {
-    "loc": "upper left",
-    "bbox_to_anchor": (0, -0.06),
-    "frameon": False,
-    "fontsize": 8,
-    "handlelength": 1.0,
-    "columnspacing": 1.0,
-    "borderaxespad": 0.6,
-}
-
-
-def _tick(value: float, unit: str = "") -> str:
-    number, space, prefix = count(value).partition(" ")
-    return f"{float(number):g}{space}{prefix}{unit}" if value else "0"
-
-
-def _ticks(most: int) -> Any:
-    from matplotlib.ticker import MaxNLocator
-
-    return MaxNLocator(nbins=most)
-
-
-# --- accuracy against what it is paid with ---------------------------------------------------------------------------
-
-
-@dataclass(frozen=True)
-class _Point:
-    """accuracy: %; latency: share of the original's; size: packed bytes."""
-
-    name: str
-    accuracy: float
-    latency: float
-    size: float
-    front: bool
-    chosen: bool
-
-
-def _points(report: Report) -> list[_Point]:
-    """Of recipes, or of steps where there are no recipes to show."""
-    found = [
-        _Point(t.name, 100 * t.accuracy, t.latency, t.size, t.front, t.chosen)
-        for t in report.trials
-        if t.accuracy is not None and t.latency is not None and t.size is not None
-    ]
-    if len(found) > 1:
-        return found
-    steps = []
-    for step in report.steps[1:]:
-        row = next((row for row in step.latency if row.ratio is not None), None)
-        if step.accuracy is not None and row is not None and row.ratio is not None:
-            final = step is report.final and report.verdict.met
-            size = float(step.size.packed or step.size.file)
-            steps.append(_Point(step.name, 100 * step.accuracy.value, row.ratio, size, False, final))
-    return steps
-
-
-def _reference(report: Report) -> float | None:
-    """The original's accuracy, %, on the images that the points are of: recipes are judged on others than steps."""
-    trials = [t for t in report.trials if t.accuracy is not None and t.drop is not None]
-    if len(trials) > 1:
-        return 100 * (trials[0].accuracy or 0.0) + 100 * (trials[0].drop or 0.0)
-    return 100 * report.original.accuracy.value if report.original.accuracy else None
-
-
-def _trade(figure: Any, report: Report) -> None:
-    points = _points(report)
-    first = report.original
-    left, right = figure.subplots(1, 2, sharey=True)
-    reference = _reference(report)
-    weight = float(first.size.packed or first.size.file)
-    for axes, costs, origin, title in (
-        (left, [p.latency for p in points], 1.0, f"p50 on {report.backends[0]}, share of the original's"),
-        (right, [p.size for p in points], weight, "packed size"),
-    ):
-        pairs = [(cost, point.accuracy) for cost, point in zip(costs, points, strict=True)]
-        _front(axes, [*pairs, (origin, reference)] if reference is not None else pairs)
-        for cost, point in zip(costs, points, strict=True):
-            _mark(axes, cost, point)
-        if reference is not None:
-            axes.plot([origin], [reference], "D", color=_INK, markersize=6, label="original")
-            limit = reference - 100 * report.max_drop
-            axes.axhline(limit, color=_LIMIT, linewidth=1, linestyle=(0, (4, 3)))
-            axes.annotate(
-                "budget",
-                (1, limit),
-                (-2, 3),
-                xycoords=("axes fraction", "data"),
-                textcoords="offset points",
-                color=_LIMIT,
-                fontsize=8,
-                ha="right",
-            )
-        axes.set_xlim(0, max([origin, *costs]) * 1.12)
-        axes.xaxis.set_major_locator(_ticks(5))
-        axes.margins(y=0.15)
-        axes.set_xlabel(title)
-        _clean(axes, "Accuracy against latency" if axes is left else "Accuracy against size", "both")
-    left.set_ylabel(f"{report.metric}, %")
-    right.xaxis.set_major_formatter(lambda value, _: _tick(value, "B"))
-    from matplotlib.lines import Line2D
-
-    marks = [
-        Line2D([], [], marker="D", color=_INK, linestyle="", markersize=6, label="original"),
-        Line2D([], [], marker="o", color=_SERIES[5], linestyle="", markersize=5, label="recipe"),
-        Line2D([], [], marker="o", color=_SERIES[0], linestyle="-", markersize=6, label="nothing is better in both"),
-        Line2D([], [], marker="*", color=_SERIES[1], linestyle="", markersize=11, label="chosen"),
-    ]
-    figure.legend(handles=marks, loc="outside lower left", frameon=False, ncols=4, fontsize=8)
-
-
-def _front(axes: Any, points: Sequence[tuple[float, float]]) -> None:
-    """The line of those with none that is both cheaper and more accurate."""
-    best: list[tuple[float, float]] = []
-    for cost, accuracy in sorted(points, key=lambda point: (point[0], -point[1])):
-        if not best or accuracy > best[-1][1]:
-            best.append((cost, accuracy))
-    x, y = zip(*best, strict=True)
-    axes.step(x, y, where="post", color=_SERIES[0], linewidth=1.2, alpha=0.8)
-    axes.plot(x, y, "o", color=_SERIES[0], markersize=6, zorder=4)
-
-
-def _mark(axes: Any, cost: float, point: _Point) -> None:
-    axes.plot([cost], [point.accuracy], "o", color=_SERIES[5], markersize=5, zorder=3)
-    if point.chosen:
-        axes.plot([cost], [point.accuracy], "*", color=_SERIES[1], markersize=13, zorder=5)
-    if point.front or point.chosen:
-        text = _short(point.name, 22)
-        axes.annotate(text, (cost, point.accuracy), (7, 5), textcoords="offset points", fontsize=8, color=_INK)
-
-
-# --- layers before and after -----------------------------------------------------------------------------------------
-
-
-def _layer_name(layer: Layer) -> str:
-    return layer.name.removesuffix("_quantized")  # as onnxruntime renames weights
-
-
-def _layer_rows(report: Report) -> list[str]:
-    """Names of the layers with most MACs in either, in the order of the graphs."""
-    found: dict[str, int] = {}
-    for step in (report.final, report.original):
-        for layer in step.compute.layers:
-            if layer.macs:
-                name = _layer_name(layer)
-                found[name] = max(found.get(name, 0), layer.macs)
-    most = set(sorted(found, key=lambda name: -found[name])[:_MOST_LAYERS])
-    order = [_layer_name(layer) for step in (report.original, report.final) for layer in step.compute.layers]
-    return [name for name in dict.fromkeys(order) if name in most]
-
-
-def _layers(figure: Any, report: Report) -> None:
-    rows = _layer_rows(report)
-    left, right = figure.subplots(1, 2, sharey=True)
-    shown: list[tuple[StepReport, str, str]] = [(report.original, "original", _SOFT)]
-    if len(report.steps) > 1:
-        shown.append((report.final, _short(report.final.name), _SERIES[0]))
-    height = 0.78 / len(shown)
-    for number, (step, label, colour) in enumerate(shown):
-        layers = {_layer_name(layer): layer for layer in step.compute.layers}
-        places = [place - 0.39 + height * (number + 0.5) for place in range(len(rows))]
-        for axes, values in (
-            (left, [layers[name].macs if name in layers else 0 for name in rows]),
-            (right, [layers[name].weight_bytes if name in layers else 0 for name in rows]),
-        ):
-            axes.barh(places, values, height * 0.92, color=colour, label=label)
-    left.set_yticks(range(len(rows)), [_short(name, 40) for name in rows])
-    left.set_ylim(len(rows) - 0.4, -0.6)
-    for axes, title in ((left, "Multiply-accumulates"), (right, "Bytes of weights, as computed with")):
-        axes.xaxis.set_major_formatter(lambda value, _: _tick(value))
-        axes.xaxis.set_major_locator(_ticks(5))
-        _clean(axes, title)
-    figure.legend(*left.get_legend_handles_labels(), loc="outside lower left", frameon=False, ncols=2, fontsize=8)
