@@ -105,7 +105,7 @@ def _errors(args: argparse.Namespace, targets: list[Target], measured: tuple[Row
 
     rows = [*measured, *(row for target in targets for row in check_target(target))]
     if args.model:
-        rows += _own_model(args, targets)
+        rows += _own_model(args, targets, measured)
     _write(args, f"{summary_text(rows, True)}\n\n{errors_text(rows, True)}\n")
     if args.json:
         print(json.dumps([asdict(row) | {"ratio": row.ratio, "inside": row.inside} for row in rows], indent=2))
@@ -114,7 +114,7 @@ def _errors(args: argparse.Namespace, targets: list[Target], measured: tuple[Row
     return 0
 
 
-def _own_model(args: argparse.Namespace, targets: list[Target]) -> list[Row]:
+def _own_model(args: argparse.Namespace, targets: list[Target], measured: tuple[Row, ...]) -> list[Row]:
     """A model that is here, measured here, beside its estimate for this machine."""
     from edge_vision.optimize.estimate import read_model
     from edge_vision.optimize.estimate.this_machine import check_graph
@@ -123,7 +123,7 @@ def _own_model(args: argparse.Namespace, targets: list[Target]) -> list[Row]:
     if here is None:
         raise ValueError("a model can be measured on this machine alone: add --target this, or leave the model out")
     model = read_model(find_model(args.model), args.precision or "")
-    return [check_graph(model.proto, model.name, model.precision, here.settings[0].threads, here)]
+    return [check_graph(model.proto, model.name, model.precision, here.settings[0].threads, here, measured)]
 
 
 def _write(args: argparse.Namespace, content: str) -> None:

@@ -147,7 +147,9 @@ def errors_text(rows: Sequence[Row], markdown: bool = False) -> str:
     head = ("target", "runtime", "network", "measured ms", "estimated ms", "interval", "ratio", "inside")
     inside, total = coverage(tuple(rows))
     lines = [_table((head, list(body)), markdown), "", f"{inside} of {total} points lie within their interval."]
+    notes = [f"- {row.network}: {row.note}" for row in rows if row.note]
     sources = dict.fromkeys(row.source for row in rows)
+    lines += ["", "Notes:", *notes] if notes else []
     return "\n".join([*lines, "", "Sources:", *(f"- {source}" for source in sources)])
 
 

@@ -7,7 +7,7 @@ import json
 import platform
 import time
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -67,8 +67,7 @@ def this_machine(
         total=hardware.memory or 0,
         own=60_000_000,
         weights=2.0,
-        source="memory of this machine; runtime: a process with NumPy and ONNX Runtime, 63 MB with the bundled detector's "
-        "weights and activations (measured on x86-64)",
+        source="this machine's memory; runtime: a process with NumPy and ONNX Runtime (63 MB with the bundled detector)",
     )
     title = f"this machine, {hardware.model}, {hardware.cores} cores"
     return Target("this", title, "linux", tuple(settings), ram, None, Path("this")), tuple(rows)
@@ -88,12 +87,25 @@ def calibrate(precision: str, threads: int, networks: Mapping[str, Callable] | N
     return Calibration(constants, error, rows)
 
 
-def check_graph(proto: onnx.ModelProto, name: str, precision: str, threads: int, target: Target) -> Row:
-    """A model of one's own, measured and estimated."""
+def check_graph(
+    proto: onnx.ModelProto, name: str, precision: str, threads: int, target: Target, known: Sequence[Row] = ()
+) -> Row:
+    """A model of one's own, measured and estimated. known: of `this_machine`; some of them are measured again beside
+    it, and the row's note says so where the machine is not as fast as when it was calibrated."""
     setting = next(setting for setting in target.settings if precision in setting.takes)
     done = work(model_of(proto, name).operations, setting.arithmetic)
-    took = measure({name: proto}, threads)[name]
-    return _row(name, precision, threads, done, took, setting.constants, setting.error)
+    before = {row.network: row.measured for row in known if row.setting == setting.name and row.network in NETWORKS}
+    again = dict(sorted(before.items(), key=lambda item: item[1])[:3])
+    times = measure({name: proto} | {other: NETWORKS[other](precision == "int8") for other in again}, threads)
+    row = _row(name, precision, threads, done, times[name], setting.constants, setting.error)
+    slower = float(np.median([times[other] * 1e3 / took for other, took in again.items()])) if again else 1.0
+    if 1 / _AS_BEFORE < slower < _AS_BEFORE:
+        return row
+    return replace(row, note=f"this machine takes {slower:.2f} times as long now as when it was calibrated: --fresh")
+
+
+_AS_BEFORE = 1.15
+"""Within this factor a machine is as fast as before."""
 
 
 def _row(name: str, precision: str, threads: int, done: Work, took: float, constants: Constants, error: Error) -> Row:
