@@ -128,7 +128,8 @@ class _Writer:
         if self.placement.pixels and node.op_type == "Cast" and node.input[0] == self.placement.pixels:
             del node.attribute[:]
             node.op_type = "DequantizeLinear"
-            node.input.extend([self._constant(np.float32(self.placement.pixel_scale)), self._constant(np.uint8(0))])
+            # Without a zero point, which is 0: with one OpenCV 5.0's importer takes the pixels for signed.
+            node.input.append(self._constant(np.float32(self.placement.pixel_scale)))
 
     def _pair(self, name: str, outputs: set[str]) -> str:
         """Adds the pair for `name`, where it has one; returns what its maker should call it."""
