@@ -68,6 +68,7 @@ def test_float16_throughout_but_for_inputs_and_outputs(repository: Path, context
     network = bundled(repository)
     outcome = half.apply(network, half.Options(), context)
     proto = outcome.network.proto
+    onnx.checker.check_model(proto, full_check=True)
     assert outcome.facts["bytes"][1] < 0.52 * outcome.facts["bytes"][0]
     assert {proto.graph.input[0].type.tensor_type.elem_type, proto.graph.output[0].type.tensor_type.elem_type} == {
         TensorProto.UINT8,

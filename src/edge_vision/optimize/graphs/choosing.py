@@ -6,6 +6,7 @@ import math
 from collections.abc import Callable, Collection, Mapping
 from dataclasses import dataclass
 from fnmatch import fnmatchcase
+from functools import cached_property
 
 import numpy as np
 from numpy.typing import NDArray
@@ -30,7 +31,7 @@ class Chooser:
     most: float = 0.75
     exclude: Collection[str] = ()
 
-    @property
+    @cached_property
     def groups(self) -> tuple[Group, ...]:
         """Those that may lose channels."""
         return tuple(
@@ -63,27 +64,45 @@ class Chooser:
     def given_back(self, removed: NDArray[np.int64], costs: Costs, wanted: float) -> NDArray[np.int64]:
         """What may stay after all within `wanted` multiply-accumulates, the most important a step at a time. (Groups of
         one size reach the next multiple together, which jumps past what was wanted.)"""
-        gone = set(removed.tolist())
+        # How many of each group's least important units are gone.
+        counts = {group.units[0]: int(np.isin(group.units, removed).sum()) for group in self.groups}
+
+        def taken(counts: Mapping[int, int]) -> NDArray[np.int64]:
+            return _joined([self._ranks[first][:count] for first, count in counts.items()])
+
         while True:
-            best: tuple[float, list[int]] | None = None
-            now = costs.total(_array(gone))
+            best: tuple[float, int, int] | None = None
+            now = costs.total(taken(counts))
             for group in self.groups:
-                back = [unit for unit in self._ranked(group).tolist() if unit in gone][-self._step(group) :]
-                if not back or (len(group.units) - len(gone & set(group.units.tolist())) + len(back)) % self._step(
-                    group
-                ):
+                first = group.units[0]
+                size, gone, step = len(group.units), counts[first], self._step(group)
+                # The next multiple, or all.
+                back = min(gone, step - (size - gone) % step)
+                if not back:
                     continue
-                more = costs.total(_array(gone - set(back)))
-                worth = sum(self.scores[unit] for unit in back) / max(more - now, 1)
+                more = costs.total(taken(counts | {first: gone - back}))
+                worth = sum(self.scores[unit] for unit in self._ranks[first][gone - back : gone].tolist())
+                worth /= max(more - now, 1)
                 if more <= wanted and (best is None or worth > best[0]):
-                    best = worth, back
+                    best = worth, first, gone - back
             if best is None:
-                return _array(gone)
-            gone -= set(best[1])
+                return taken(counts)
+            counts[best[1]] = best[2]
 
     def _ranked(self, group: Group) -> NDArray[np.int64]:
-        order = sorted(group.units.tolist(), key=lambda unit: (self.scores[unit], unit))
-        return np.array(order, np.int64)
+        """The group's units, the least important first."""
+        return self._ranks[group.units[0]]
+
+    @cached_property
+    def _ranks(self) -> dict[int, NDArray[np.int64]]:
+        def worth(unit: int) -> tuple[float, int]:
+            return self.scores[unit], unit
+
+        return {g.units[0]: np.array(sorted(g.units.tolist(), key=worth), np.int64) for g in self.groups}
+
+    @cached_property
+    def _steps(self) -> dict[int, int]:
+        return {group.units[0]: self._multiple_of(group) for group in self.groups}
 
     def _rounded(self, group: Group, kept: float) -> int:
         """How many units stay: so that their channels are a multiple in the layers that make them."""
@@ -94,6 +113,9 @@ class Chooser:
 
     def _step(self, group: Group) -> int:
         """Units that are a multiple of channels in the group's first layer."""
+        return self._steps[group.units[0]]
+
+    def _multiple_of(self, group: Group) -> int:
         slot = next((s for s in self.channels.slots if s.role == "output" and s.name in group.layers), None)
         width = 1 if slot is None else max(1, int((slot.units == group.units[0]).sum()))
         return self.multiple // math.gcd(self.multiple, width)
@@ -101,10 +123,6 @@ class Chooser:
 
 def _joined(parts: list[NDArray[np.int64]]) -> NDArray[np.int64]:
     return np.concatenate(parts) if parts else np.empty(0, np.int64)
-
-
-def _array(units: set[int]) -> NDArray[np.int64]:
-    return np.array(sorted(units), np.int64)
 
 
 def for_macs(

@@ -45,6 +45,25 @@ def replace_nodes(proto: onnx.ModelProto, nodes: Iterable[onnx.NodeProto]) -> No
     proto.graph.node.extend(copies)
 
 
+def sort_nodes(proto: onnx.ModelProto) -> None:
+    """Puts every node behind those that it reads, in place, as ONNX asks; otherwise the order stays."""
+    made = {name for node in proto.graph.node for name in node.output}
+    known = {""}
+    left, order = list(proto.graph.node), []
+    while left:
+        waiting = []
+        for node in left:
+            if all(name in known or name not in made for name in node.input):
+                order.append(node)
+                known.update(node.output)
+            else:
+                waiting.append(node)
+        if len(waiting) == len(left):
+            raise ValueError(f"{waiting[0].op_type} {waiting[0].name} reads what it makes itself")
+        left = waiting
+    replace_nodes(proto, order)
+
+
 def fresh_name(proto: onnx.ModelProto, wanted: str) -> str:
     """A tensor name that the graph does not have yet."""
     graph = proto.graph
@@ -88,19 +107,24 @@ def bypass(proto: onnx.ModelProto, node: onnx.NodeProto, source: str) -> bool:
 def remove_dead(proto: onnx.ModelProto) -> int:
     """Removes nodes and initialisers that lead to no output; returns how many nodes. The order is kept."""
     graph = proto.graph
-    wanted = {output.name for output in graph.output}
-    kept = []
-    for node in reversed(graph.node):
-        if wanted.isdisjoint(node.output):
+    makers = {name: index for index, node in enumerate(graph.node) for name in node.output}
+    wanted: set[str] = set()
+    waiting = [output.name for output in graph.output]
+    while waiting:
+        name = waiting.pop()
+        if name in wanted:
             continue
-        kept.append(node)
-        wanted.update(node.input)
-        for item in node.attribute:  # what a branch or a loop's body reads from outside
-            for body in (item.g, *item.graphs):
-                wanted.update(name for inner in body.node for name in inner.input)
+        wanted.add(name)
+        if name in makers:
+            node = graph.node[makers[name]]
+            waiting.extend(node.input)
+            for item in node.attribute:  # what a branch or a loop's body reads from outside
+                for body in (item.g, *item.graphs):
+                    waiting.extend(name for inner in body.node for name in inner.input)
+    kept = [node for node in graph.node if not wanted.isdisjoint(node.output)]
     removed = len(graph.node) - len(kept)
     if removed:
-        replace_nodes(proto, reversed(kept))
+        replace_nodes(proto, kept)
     unread = [tensor for tensor in graph.initializer if tensor.name not in wanted]
     for tensor in unread:
         graph.initializer.remove(tensor)

@@ -82,14 +82,25 @@ class Costs:
             source, weight, output = (size for size in sizes if size is not None)
             self.macs.append((node_macs(node, source, weight, output), node.output[0]))
 
+        # All slots in one row, so that a choice is weighed in one go.
+        rows = [units for slots in self.slots.values() for units in slots]
+        self._units = np.concatenate(rows) if rows else np.zeros(1, np.int64)
+        self._sizes = np.array([len(row) for row in rows])
+        self._starts = np.cumsum([0, *self._sizes[:-1]])
+        self._places: dict[str, list[int]] = {}
+        place = 0
+        for key, slots in self.slots.items():
+            self._places[key] = list(range(place, place + len(slots)))
+            place += len(slots)
+
     def total(self, removed: NDArray[np.int64] | None = None) -> int:
         """Multiply-accumulates an image, with these units (roots) gone."""
-        kept: dict[str, float] = {}
-        if removed is not None and len(removed):
-            gone = np.zeros(max(int(u.max()) for s in (*self.slots.values(), [removed]) for u in s) + 2, bool)
-            gone[removed] = True
-            # The last element stands for FIXED (-1).
-            kept = {key: math.prod(1 - float(gone[u].mean()) for u in units) for key, units in self.slots.items()}
+        if removed is None or not len(removed):
+            return sum(macs for macs, _ in self.macs)
+        gone = np.zeros(self._units.max() + 2, bool)  # the last element stands for FIXED (-1)
+        gone[removed] = True
+        parts = 1 - np.add.reduceat(gone[self._units], self._starts) / self._sizes
+        kept = {key: math.prod(parts[place] for place in places) for key, places in self._places.items()}
         return round(sum(macs * kept.get(key, 1.0) for macs, key in self.macs))
 
     def of_units(self) -> dict[int, float]:

@@ -10,12 +10,19 @@ import onnx
 from numpy.typing import NDArray
 from onnx import TensorProto, helper, numpy_helper
 
-from edge_vision.optimize.graphs.editing import constants_to_initialisers, drop_notes, fresh_name
+from edge_vision.optimize.graphs.editing import (
+    bypass,
+    constants_to_initialisers,
+    drop_notes,
+    fresh_name,
+    remove_dead,
+    sort_nodes,
+)
 from edge_vision.optimize.graphs.importance import with_outputs
 from edge_vision.optimize.graphs.running import CannotRun, compare, random_images, session_of, tensors
 from edge_vision.optimize.graphs.shapes import stated_outputs
 from edge_vision.optimize.graphs.shrinking import is_quantised
-from edge_vision.optimize.graphs.view import View
+from edge_vision.optimize.graphs.view import View, integer
 from edge_vision.optimize.network import Network
 from edge_vision.optimize.passes import Context, Outcome, PassError
 from edge_vision.optimize.passes.channels import calibration
@@ -144,9 +151,25 @@ def _whole(proto: onnx.ModelProto, kept: set[str]) -> onnx.ModelProto:
     converted: onnx.ModelProto = convert_float_to_float16(
         proto, keep_io_types=True, op_block_list=blocked, node_block_list=sorted(kept)
     )
+    sort_nodes(converted)
+    _join_casts(converted, kept)
     drop_notes(converted)
     stated_outputs(converted)
     return converted
+
+
+def _join_casts(proto: onnx.ModelProto, kept: set[str]) -> None:
+    """Between two nodes that stay float32 the converter casts to float16 and back: they read each other directly."""
+    view = View(proto)
+    wide = {value.name for value in proto.graph.input if value.type.tensor_type.elem_type == TensorProto.FLOAT}
+    wide |= {name for node in proto.graph.node if node.name in kept for name in node.output}
+    for node in list(proto.graph.node):
+        if node.op_type != "Cast" or integer(node, "to", 0) != TensorProto.FLOAT:
+            continue
+        narrow = view.producers.get(node.input[0])
+        if narrow is not None and narrow.op_type == "Cast" and narrow.input[0] in wide:
+            bypass(proto, node, narrow.input[0])
+    remove_dead(proto)
 
 
 def _stored(proto: onnx.ModelProto, kept: set[str], kind: int) -> None:
