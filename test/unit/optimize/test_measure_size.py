@@ -143,6 +143,39 @@ def test_weights_packed_in_bytes_for_onnxruntime(points):
     assert weight.non_zeros == np.count_nonzero(values != (8 if points is None else points))
 
 
+def test_weights_that_are_unpacked_when_the_graph_is_loaded():
+    """One bit a weight, made -1 and +1 by nodes; and a table with an index a weight."""
+    signs = RNG.integers(0, 2, (8, 4, 3, 3)).astype(np.uint8)
+    nodes = [
+        helper.make_node("BitShift", ["bits", "shifts"], ["shifted"], direction="RIGHT"),
+        helper.make_node("Mod", ["shifted", "two"], ["each"]),
+        helper.make_node("Cast", ["each"], ["zeros_and_ones"], to=TensorProto.FLOAT),
+        helper.make_node("Mul", ["zeros_and_ones", "double"], ["doubled"]),
+        helper.make_node("Sub", ["doubled", "one"], ["signs"]),
+        helper.make_node("Reshape", ["signs", "shape"], ["w"]),
+        helper.make_node("Conv", ["x", "w"], ["c"]),
+        helper.make_node("Gather", ["table", "indices"], ["v"]),
+        helper.make_node("Conv", ["c", "v"], ["y"]),
+    ]
+    constants = {
+        "bits": np.packbits(signs).reshape(-1, 1),
+        "shifts": np.arange(7, -1, -1, dtype=np.uint8),
+        "two": np.uint8(2),
+        "double": np.float32(2),
+        "one": np.float32(1),
+        "shape": np.array(signs.shape),
+        "table": np.float32([-1, 0, 0.5]),
+        "indices": RNG.integers(0, 3, (5, 8, 1, 1)),
+    }
+    found = measure_size(model(nodes, constants), packed=False)
+    binary, clustered = found.weights
+    assert (binary.name, binary.kind, binary.stored, binary.bytes) == ("bits", "binary", "uint8", 36)
+    assert (binary.shape, binary.elements, binary.distinct, binary.non_zeros) == ((8, 4, 3, 3), 288, 2, 288)
+    assert (clustered.name, clustered.elements, clustered.distinct) == ("indices", 40, 3)
+    assert clustered.non_zeros == np.count_nonzero(constants["indices"] != 1)
+    assert found.distinct == 4  # -1, 1, 0, 0.5
+
+
 def test_weights_in_another_file_are_refused(tmp_path):
     proto = model([conv()], {"w": sparse(), "b": np.zeros(8, np.float32)})
     file = tmp_path / "m.onnx"

@@ -13,7 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from edge_vision.optimize.measure.steps import MAC_OPERATORS
-from edge_vision.optimize.measure.tensors import bits_of, stored_constants, type_of
+from edge_vision.optimize.measure.tensors import bits_of, evaluated, made_of, stored_constants, type_of
 
 if TYPE_CHECKING:
     import onnx
@@ -95,7 +95,7 @@ def measure_size(proto: onnx.ModelProto, *, packed: bool = True) -> Sizes:
     for tensor in reader.constants.values():
         kind = type_of(tensor)
         by_kind[kind.kind] = by_kind.get(kind.kind, 0) + kind.bytes
-    tensors = tuple(reader.tensors())
+    tensors = (*reader.tensors(), *reader.computed(proto))
     return Sizes(
         file=len(content),
         zipped=len(target.getvalue()),
@@ -113,6 +113,10 @@ def _packed(proto: onnx.ModelProto) -> int | None:
     from edge_vision.optimize.packing import pack
 
     return len(pack(proto))
+
+
+_PASSED = ("QuantizeLinear", "DequantizeLinear", "Identity", "Cast", "Transpose")
+"""Operators between a tensor of parameters and what computes with it."""
 
 
 class _Reader:
@@ -154,12 +158,46 @@ class _Reader:
                 bytes=stored.bytes,
             )
 
+    def computed(self, proto: onnx.ModelProto) -> Iterator[TensorSize]:
+        """Weights that nodes make of constants when the graph is loaded: unpacked bits, entries of a table."""
+        for node in self.graph.node:
+            for place in (1, 0) if node.op_type in MAC_OPERATORS and _role(node, 1) == WEIGHT else ():
+                name = node.input[place]
+                needed, roots = made_of(self.graph, self.constants, name)
+                if _role(node, place) != WEIGHT or not roots or self._passes_through(needed):
+                    continue
+                numbers = evaluated(proto, needed, name)
+                if numbers is None:
+                    continue
+                known = np.unique(numbers)
+                self.values["float"].update(known.tolist())
+                root = max((self.constants[root] for root in roots), key=lambda tensor: type_of(tensor).bytes)
+                stored = type_of(root)
+                bits = len(known) <= 2 and stored.bytes <= (numbers.size + 7) // 8
+                yield TensorSize(
+                    name=root.name,
+                    role=WEIGHT,
+                    op=node.op_type,
+                    kind="binary" if bits else "fp32",
+                    stored=stored.kind,
+                    shape=numbers.shape,
+                    elements=numbers.size,
+                    non_zeros=int(np.count_nonzero(numbers)),
+                    distinct=len(known),
+                    bytes=stored.bytes,
+                )
+
+    @staticmethod
+    def _passes_through(nodes: list[onnx.NodeProto]) -> bool:
+        """Whether the tensor is one of `tensors` already."""
+        return all(node.op_type in _PASSED for node in nodes)
+
     def _use(self, name: str) -> tuple[str, onnx.NodeProto, tuple[onnx.NodeProto, ...]] | None:
         """(role, reader, the QuantizeLinear and DequantizeLinear that it passes) of a tensor of parameters; None for
         scales, zero points, shapes and what nobody reads."""
         path: list[onnx.NodeProto] = []
         reads = self.readers.get(name, [])
-        while reads and reads[0][0].op_type in ("QuantizeLinear", "DequantizeLinear", "Identity", "Cast", "Transpose"):
+        while reads and reads[0][0].op_type in _PASSED:
             node, place = reads[0]
             if place > 0:
                 return None

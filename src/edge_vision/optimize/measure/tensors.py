@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any, cast
 
 if TYPE_CHECKING:
     import onnx
+    from numpy.typing import NDArray
 
 NAMES = {
     1: "fp32", 2: "uint8", 3: "int8", 4: "uint16", 5: "int16", 6: "int32", 7: "int64", 9: "bool", 10: "fp16",
@@ -170,3 +171,41 @@ def _by_running(fixed: onnx.ModelProto, names: list[str]) -> dict[str, TensorTyp
             if known:
                 found[name] = TensorType(known, array.shape)
     return found
+
+
+def made_of(graph: onnx.GraphProto, constants: Collection[str], name: str) -> tuple[list[onnx.NodeProto], set[str]]:
+    """Nodes, in order, and constants that a tensor is computed of; none where it depends on an input."""
+    makers = {output: node for node in graph.node for output in node.output if output}
+    nodes: set[int] = set()
+    roots: set[str] = set()
+    waiting = [name]
+    while waiting:
+        one = waiting.pop()
+        if one in constants:
+            roots.add(one)
+        elif one:
+            maker = makers.get(one)
+            if maker is None:
+                return [], set()
+            if id(maker) not in nodes:
+                nodes.add(id(maker))
+                waiting += maker.input
+    return [node for node in graph.node if id(node) in nodes], roots
+
+
+def evaluated(proto: onnx.ModelProto, nodes: Sequence[onnx.NodeProto], name: str) -> NDArray | None:
+    """What `nodes` make of constants; None where ONNX's reference does not know one of them."""
+    import numpy as np
+    import onnx
+    from onnx.reference import ReferenceEvaluator
+
+    read = {each for node in nodes for each in node.input}
+    kept = [tensor for tensor in proto.graph.initializer if tensor.name in read]
+    sources = [node for node in proto.graph.node if node.op_type == "Constant" and node.output[0] in read]
+    graph = onnx.helper.make_graph([*sources, *nodes], "constants", [], [onnx.ValueInfoProto(name=name)], kept)
+    opsets = list(proto.opset_import)
+    model = onnx.helper.make_model(graph, opset_imports=opsets, ir_version=proto.ir_version)
+    try:
+        return np.asarray(cast(Any, ReferenceEvaluator(model).run(None, {}))[0])
+    except Exception:  # what it raises for an operator of another domain differs from version to version
+        return None
