@@ -17,7 +17,7 @@ from torch.nn import functional as F
 from edge_vision.optimize.training import quantised, shapes, spatial  # noqa: F401  (they register their operators)
 from edge_vision.optimize.training.errors import TrainingError, title, unsupported
 from edge_vision.optimize.training.node_view import NodeView, Shape
-from edge_vision.optimize.training.operators import OPERATORS
+from edge_vision.optimize.training.operators import OPERATORS, binarised
 from edge_vision.optimize.training.parameters import WEIGHTED, Coding, Parameters, Trained, with_scale, write
 
 _OVERWRITTEN = {"Conv", "ConvTranspose", "BatchNormalization", "Add"}
@@ -102,7 +102,7 @@ class TorchGraph(nn.Module):
         return getattr(self, self._keys[name])
 
     def parameters_by_name(self, *roles: str) -> dict[str, nn.Parameter]:
-        """Parameters of these roles (weight, bias, norm, slope, scale; all where none is named) by initialiser."""
+        """Parameters of these roles (weight, bias, norm, slope, threshold, scale; none named: all) by initialiser."""
         role_of = {name: t.role for name, t in self.trained.items()} | dict.fromkeys(self._scales, "scale")
         return {
             name: parameter
@@ -207,6 +207,8 @@ class TorchGraph(nn.Module):
             fused = self._fake_quantisation(view)
             if fused is not None:
                 return fused
+        if node.op_type == "Where" and (signs := self._signs(node)) is not None:
+            return signs
         if node.op_type == "Mul":
             for x, gate in (inputs, inputs[::-1]):
                 before = self.producers.get(gate)
@@ -254,6 +256,18 @@ class TorchGraph(nn.Module):
         if scale_name not in self._constants or block:
             return None
         return quantised.fake_quantisation(self._constants[scale_name], known, limits, axis), (before.input[0],)
+
+    def _signs(self, node: onnx.NodeProto) -> tuple[Callable[..., Any], tuple[str, ...]] | None:
+        """Of a Where that chooses between -1 and +1 by a threshold: signs with a straight-through gradient."""
+        below = self.producers.get(node.input[0])
+        values = [self._constants.get(name) for name in node.input[1:]]
+        if below is None or below.op_type != "Less" or any(v is None or v.numel() != 1 for v in values):
+            return None
+        if [float(v) for v in values if v is not None] != [-1.0, 1.0]:
+            return None
+        x, threshold = below.input
+        latent = x in self.trained
+        return (lambda a, b: binarised(a, b, clipped=not latent)), (x, threshold)
 
     def _same(self, first: str, second: str) -> bool:
         if first == second:
@@ -389,12 +403,13 @@ def _hard_swish(node: onnx.NodeProto) -> bool:
 
 def _last_uses(nodes: Sequence[onnx.NodeProto], outputs: Sequence[str]) -> dict[int, list[str]]:
     """After which node each tensor made by a node is needed no more."""
-    makers = {name: node for node in nodes if node.op_type == "QuantizeLinear" for name in node.output}
+    makers = {n: node for node in nodes if node.op_type in ("QuantizeLinear", "Less") for n in node.output}
     last: dict[str, int] = {}
     for index, node in enumerate(nodes):
-        before = makers.get(node.input[0]) if node.op_type == "DequantizeLinear" else None
+        # A DequantizeLinear becomes one with the QuantizeLinear before it, a Where with the Less.
+        before = makers.get(node.input[0]) if node.op_type in ("DequantizeLinear", "Where") else None
         for name in (*node.input, *node.output, *(before.input if before is not None else ())):
-            last[name] = index  # a DequantizeLinear becomes one with the QuantizeLinear before it
+            last[name] = index
     found: dict[int, list[str]] = {}
     for name, index in last.items():
         if name and name not in outputs:

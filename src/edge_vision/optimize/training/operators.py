@@ -168,6 +168,42 @@ class _Sign(torch.autograd.Function):
 operator("Sign")(_plain(_Sign.apply))
 
 
+class _Binarised(torch.autograd.Function):
+    """-1 below a threshold and +1 from it on. The gradient goes straight through where the value is near it."""
+
+    @staticmethod
+    def forward(ctx: Any, x: Tensor, threshold: Tensor, clipped: bool) -> Tensor:
+        distance = x - threshold
+        if clipped:
+            ctx.save_for_backward(distance.abs() <= 2 * distance.std())
+        ctx.clipped, ctx.shape = clipped, threshold.shape
+        return torch.where(distance < 0, -1.0, 1.0).to(x.dtype)
+
+    @staticmethod
+    def backward(ctx: Any, *gradients: Tensor) -> tuple[Tensor | None, ...]:
+        gradient = gradients[0] * ctx.saved_tensors[0] if ctx.clipped else gradients[0]
+        return gradient, -gradient.sum_to_size(ctx.shape) if ctx.needs_input_grad[1] else None, None
+
+
+def binarised(x: Tensor, threshold: Tensor, *, clipped: bool) -> Tensor:
+    """Signs of x against a threshold (Hubara et al. 2016, arXiv:1602.02830). clipped: no gradient beyond two standard
+    deviations, for activations; weights have theirs wherever they are."""
+    return _Binarised.apply(x, threshold, clipped)
+
+
+@operator("BitShift")
+def _bit_shift(node: NodeView) -> Function:
+    function = torch.bitwise_right_shift if node.attribute("direction") == "RIGHT" else torch.bitwise_left_shift
+    return lambda x, by: function(x, by)
+
+
+@operator("Mod")
+def _mod(node: NodeView) -> Function:
+    if node.attribute("fmod", 0):
+        return torch.fmod
+    return torch.remainder
+
+
 @operator("Cast")
 def _cast(node: NodeView) -> Function:
     kind = DTYPES.get(int(node.attribute("to")))

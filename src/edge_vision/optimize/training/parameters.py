@@ -24,6 +24,8 @@ _THROUGH = {
     "Flatten",
     "Cast",
     "Sign",
+    "Less",
+    "Where",
     "Clip",
     "QuantizeLinear",
     "DequantizeLinear",
@@ -68,8 +70,8 @@ class Coding:
 
 @dataclass(frozen=True)
 class Trained:
-    """A parameter: `role` is weight, bias, norm, slope or running (statistics, not trained but written back).
-    coding: None where the initialiser holds floats."""
+    """A parameter: `role` is weight, bias, norm, slope, threshold or running (statistics, not trained but written
+    back). coding: None where the initialiser holds floats."""
 
     name: str
     role: str
@@ -107,6 +109,8 @@ class Parameters:
                 self._claim(name, "running")
         elif kind == "PRelu":
             self._claim(node.input[1], "slope")
+        elif kind == "Less" and not self.origins(node.input[0]):
+            self._claim(node.input[1], "threshold", channels_only=True)
         elif kind in ("Add", "Mul"):
             for first, second in ((0, 1), (1, 0)):
                 before = self.producers.get(node.input[first])
