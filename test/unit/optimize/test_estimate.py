@@ -415,3 +415,17 @@ def test_numbers_have_two_digits(value, shown):
 def test_free_operators_cost_nothing():
     free = Operation("view", "Reshape", "free", 0, 100, 0, 100)
     assert not work([free], "fp32").any()
+
+
+def test_a_real_file_against_times_that_nothing_was_fitted_to(shared_data):
+    """FastestDet, from its ONNX file to the milliseconds that ncnn's benchmark/README.md states for it (docs/estimate.md)."""
+    model = read_model(shared_data / "models" / "fastestdet_coco.onnx")
+    published = {
+        "raspberry_pi_4": {"ncnn-4": 38.39, "ncnn-1": 52.11},
+        "raspberry_pi_5": {"ncnn-4": 4.83, "ncnn-1": 7.33},
+        "jetson_orin_nano": {"ncnn-6": 4.82, "ncnn-1": 9.80},
+    }
+    for name, times in published.items():
+        found = {latency.setting: latency.ms for latency in estimate(model, find_target(name)).latencies}
+        for setting, measured in times.items():
+            assert 0.6 < found[setting] / measured < 1.6, (name, setting)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from edge_vision.optimize.estimate.roofline import Error, seconds, work
+from edge_vision.optimize.estimate.roofline import seconds, work
 from edge_vision.optimize.estimate.targets import Setting, Target
 
 
@@ -63,10 +63,3 @@ def coverage(rows: tuple[Row, ...]) -> tuple[int, int]:
     """(how many fitted points lie inside their interval, how many there are); 4 of 5 is what is claimed."""
     fitted = [row for row in rows if row.fitted]
     return sum(row.inside for row in fitted), len(fitted)
-
-
-def typical_error(error: Error) -> float:
-    """As a factor: estimate and measurement differ by less in about two of three."""
-    import math
-
-    return math.exp(error.rms)

@@ -67,7 +67,7 @@ def this_machine(
         total=hardware.memory or 0,
         own=60_000_000,
         weights=2.0,
-        source="this machine's memory; runtime: a process with NumPy and ONNX Runtime (63 MB with the bundled detector)",
+        source="this machine's memory; runtime: Python with NumPy and ONNX Runtime (63 MB with the bundled detector)",
     )
     title = f"this machine, {hardware.model}, {hardware.cores} cores"
     return Target("this", title, "linux", tuple(settings), ram, None, Path("this")), tuple(rows)
