@@ -418,7 +418,7 @@ def test_free_operators_cost_nothing():
 
 
 def test_a_real_file_against_times_that_nothing_was_fitted_to(shared_data):
-    """FastestDet, from its ONNX file to the milliseconds that ncnn's benchmark/README.md states for it (docs/estimate.md)."""
+    """FastestDet, from its ONNX file to the milliseconds of ncnn's benchmark/README.md (docs/estimate.md)."""
     model = read_model(shared_data / "models" / "fastestdet_coco.onnx")
     published = {
         "raspberry_pi_4": {"ncnn-4": 38.39, "ncnn-1": 52.11},
