@@ -24,7 +24,7 @@ from edge_vision.optimize.passes import prune as pruning
 from edge_vision.optimize.passes.cluster import Options, apply
 from edge_vision.optimize.weights.clusters import INITIALISATIONS, best_centroids, clustered, error
 from edge_vision.optimize.weights.selection import Selection, choose
-from edge_vision.optimize.weights.statistics import importance_of, second_moments
+from edge_vision.optimize.weights.statistics import importance_of, input_moments
 
 CARD = """format: 1
 name: toy
@@ -148,25 +148,28 @@ def test_the_best_start_is_no_worse_than_another() -> None:
 def test_errors_count_by_what_inputs_carry(network: Network, tmp_path: Path) -> None:
     chosen, _ = choose(network.proto, Selection(keep_first=False, keep_heads=False, least_size=0))
     images = np.random.default_rng(4).random((3, 3, 10, 10)).astype(np.float32)
-    moments = second_moments(network.proto, chosen, images)
-    assert {name: len(m) for name, m in moments.items()} == {"first": 27, "middle": 72, "narrow": 24, "head": 16}
+    moments = input_moments(network.proto, chosen, images)
+    assert {name: len(m.mean) for name, m in moments.items()} == {"first": 27, "middle": 72, "narrow": 24, "head": 16}
     patches = np.lib.stride_tricks.sliding_window_view(images, (3, 3), axis=(2, 3))[:, :, ::2, ::2]
     rows = patches.transpose(0, 2, 3, 1, 4, 5).reshape(-1, 27).astype(np.float64)
-    np.testing.assert_allclose(moments["first"], rows.T @ rows / len(rows), rtol=1e-5)
+    np.testing.assert_allclose(moments["first"].second, rows.T @ rows / len(rows), rtol=1e-5)
+    np.testing.assert_allclose(moments["first"].mean, rows.mean(0), rtol=1e-5)
     first = chosen[0]
-    np.testing.assert_allclose(importance_of(first.weight, moments, first)[2].reshape(-1), np.diag(moments["first"]))
+    np.testing.assert_allclose(
+        importance_of(first.weight, moments, first)[2].reshape(-1), np.diag(moments["first"].second)
+    )
     head = chosen[-1]
-    carried = np.diag(moments["head"])  # some inputs are never seen, and are not worth nothing for that
+    carried = np.diag(moments["head"].second)  # some inputs are never seen, and are not worth nothing for that
     expected = np.maximum(carried, 1e-3 * carried.mean())
     np.testing.assert_allclose(importance_of(head.weight, moments, head)[:, 1], expected)
 
     def output_error(importance: str) -> float:
         outcome = apply(network, Options(clusters=4, importance=importance), Context(tmp_path, data()))
         apart = (weights(network)["narrow"] - weights(outcome.network)["narrow"]).reshape(16, 24).astype(np.float64)
-        return float(np.trace(apart @ seen["narrow"] @ apart.T))
+        return float(np.trace(apart @ seen["narrow"].second @ apart.T))
 
     batch = data().calibration.images.transpose(0, 3, 1, 2).astype(np.float32) / 255
-    seen = second_moments(network.proto, chosen, batch)
+    seen = input_moments(network.proto, chosen, batch)
     assert output_error("inputs") < output_error("equal")
 
 

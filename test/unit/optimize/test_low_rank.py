@@ -263,3 +263,20 @@ def test_the_thinner_network_can_be_trained(network: Network, tmp_path: Path) ->
     loss = outcome.facts["training"]["train_loss"]
     assert loss[1] < loss[0]
     assert outcome.facts["macs"][1] == sum(multiply_accumulates(outcome.network.proto).values())
+
+
+def test_the_bias_takes_up_what_the_mean_makes(network: Network, tmp_path: Path) -> None:
+    """On average over the images that the ranks were chosen on, outputs of a replaced layer are what they were."""
+    options = Options(budget=0.9, only=("square",), measured=False, ranks={"square": 8}, kinds=("svd",), images=12)
+    found = apply(network, options, context(tmp_path)).network.proto
+    before, after = (inner(proto, "c1", network) for proto in (network.proto, found))
+    apart = np.abs(before - after).mean()
+    assert apart > 1e-3
+    assert np.abs((before - after).mean(axis=(0, 2, 3))).max() < 0.1 * apart
+
+
+def inner(proto: onnx.ModelProto, name: str, network: Network) -> np.ndarray:
+    shown = onnx.ModelProto()
+    shown.CopyFrom(proto)
+    shown.graph.output.append(helper.make_empty_tensor_value_info(name))
+    return run(session_of(shown, 1), tensors(data().calibration.images, network.input), [name])[0]

@@ -16,7 +16,7 @@ from edge_vision.optimize.passes import Context, Outcome, PassError
 from edge_vision.optimize.weights.clusters import clustered, error
 from edge_vision.optimize.weights.retraining import Retraining, retrained
 from edge_vision.optimize.weights.selection import Chosen, Selection, choose, matches
-from edge_vision.optimize.weights.statistics import importance_of, second_moments
+from edge_vision.optimize.weights.statistics import Moments, importance_of, input_moments
 
 NAME = "cluster"
 SUMMARY = "few different values for many weights: smaller as shipped, no faster"
@@ -89,7 +89,7 @@ def apply(network: Network, options: Options, context: Context) -> Outcome:
 
 
 def _clustered(
-    one: Chosen, count: int, options: Options, moments: Mapping[str, NDArray], seed: int
+    one: Chosen, count: int, options: Options, moments: Mapping[str, Moments], seed: int
 ) -> NDArray[np.float32]:
     importance = importance_of(one.weight, moments, one)
     axis = _output_axis(one)
@@ -116,7 +116,7 @@ def _output_axis(one: Chosen) -> int:
     return 1 if one.layer.kind == "ConvTranspose" else 0
 
 
-def _moments(network: Network, chosen: list[Chosen], options: Options, context: Context) -> dict[str, NDArray]:
+def _moments(network: Network, chosen: list[Chosen], options: Options, context: Context) -> dict[str, Moments]:
     if options.importance == "equal":
         return {}
     if context.data is None or not len(context.data.calibration):
@@ -125,7 +125,7 @@ def _moments(network: Network, chosen: list[Chosen], options: Options, context: 
     some = np.unique(np.linspace(0, len(images) - 1, min(options.images, len(images))).astype(int))
     bar = context.bar("inputs of layers", len(some))
     batch = tensors(images[some], network.input)
-    found = second_moments(
+    found = input_moments(
         network.proto, chosen, batch, threads=context.threads, seed=context.seed, step=lambda: bar.update(1)
     )
     bar.close()

@@ -18,10 +18,10 @@ from edge_vision.optimize.network import Network
 from edge_vision.optimize.passes import Context, Outcome, PassError
 from edge_vision.optimize.weights.factors import Factoring, assembled
 from edge_vision.optimize.weights.ranks import Form, Geometry, by_budget, by_energy, cost, forms_of
-from edge_vision.optimize.weights.replacing import cannot_replace, four_axes, replace, timed_pair
+from edge_vision.optimize.weights.replacing import cannot_replace, four_axes, has_bias, replace, timed_pair
 from edge_vision.optimize.weights.retraining import Retraining, retrained
 from edge_vision.optimize.weights.selection import Chosen, Selection, choose, matches
-from edge_vision.optimize.weights.statistics import second_moments
+from edge_vision.optimize.weights.statistics import Moments, input_moments
 
 NAME = "low_rank"
 SUMMARY = "layers as two or three thinner ones (SVD, separable filters, Tucker, CP) with fewer multiply-accumulates"
@@ -69,6 +69,13 @@ class _Layer:
     factoring: Factoring
     geometry: Geometry
     forms: list[Form]
+    moments: Moments | None
+
+    def shift(self, whole: NDArray) -> NDArray[np.float64] | None:
+        """(O,) what the outputs lack with another weight where the inputs are at their mean; None without a bias."""
+        if self.moments is None or not has_bias(self.chosen):
+            return None
+        return (self.factoring.weight - whole).reshape(len(whole), -1) @ self.moments.mean
 
 
 def apply(network: Network, options: Options, context: Context) -> Outcome:
@@ -95,13 +102,14 @@ def apply(network: Network, options: Options, context: Context) -> Outcome:
     for name, form in found.items():
         layer = layers[name]
         factors = layer.factoring.factors(form.kind, form.ranks)
-        replace(proto, name, factors)
+        amounts_to = assembled(factors)
+        replace(proto, name, factors, layer.shift(amounts_to))
         facts["layers"][name] = {
             "kind": form.kind,
             "ranks": list(form.ranks),
             "macs": [layer.forms[0].macs, form.macs],
             "parameters": [layer.forms[0].parameters, form.parameters],
-            "error": round(layer.factoring.error(assembled(factors)), 5),
+            "error": round(layer.factoring.error(amounts_to), 5),
             **({"ms": [round(ms, 4) for ms in times[name]]} if name in times else {}),
         }
     del proto.graph.value_info[:]
@@ -134,13 +142,15 @@ def _layers(
     found = {}
     for one in chosen:
         geometry = _geometry(one, shapes)
-        factoring = Factoring(four_axes(one), moments.get(one.name))
+        seen = moments.get(one.name)
+        moment = None if seen is None else seen.covariance if has_bias(one) else seen.second
+        factoring = Factoring(four_axes(one), moment)
         forms = forms_of(factoring, geometry, options.kinds, options.multiple)
         given = next((r for pattern, r in options.ranks.items() if matches(one.name, [pattern])), None)
         if given is not None:
             forms = [forms[0], *_given(factoring, geometry, given, options)]
         if len(forms) > 1:
-            found[one.name] = _Layer(one, factoring, geometry, forms)
+            found[one.name] = _Layer(one, factoring, geometry, forms, seen)
         bar.update(1)
     bar.close()
     return found
@@ -228,9 +238,7 @@ def _geometry(chosen: Chosen, shapes: Mapping[str, Shape]) -> Geometry:
     return Geometry((1, rows), (1, rows))
 
 
-def _moments(
-    network: Network, chosen: Sequence[Chosen], options: Options, context: Context
-) -> dict[str, NDArray[np.float64]]:
+def _moments(network: Network, chosen: Sequence[Chosen], options: Options, context: Context) -> dict[str, Moments]:
     none = context.data is None or not len(context.data.calibration)
     if options.importance == "equal" or (none and options.importance == "auto"):
         return {}
@@ -239,7 +247,7 @@ def _moments(
     images = context.data.calibration.images
     some = np.unique(np.linspace(0, len(images) - 1, min(options.images, len(images))).astype(int))
     bar = context.bar("inputs of layers", len(some))
-    found = second_moments(
+    found = input_moments(
         network.proto,
         chosen,
         tensors(images[some], network.input),

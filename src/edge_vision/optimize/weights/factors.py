@@ -3,7 +3,7 @@
 W is (O, I, kh, kw), a matrix (O, I, 1, 1). Ranks are what the thinner layers hand on:
 
 * `svd`      (r, I, kh, kw), (O, r, 1, 1): the outputs' principal directions (Zhang et al. 2015, arXiv:1505.06798). With
-             second moments C of the inputs these are of W C W', which is what is seen of the outputs, not W W';
+             a covariance C of the inputs these are of W C W', which is what is seen of the outputs, not W W';
 * `spatial`  (r, I, kh, 1), (O, r, 1, kw): separable filters (Jaderberg et al. 2014, arXiv:1405.3866);
 * `tucker`   (r1, I, 1, 1), (r2, r1, kh, kw), (O, r2, 1, 1): Tucker-2 (Kim et al. 2016, arXiv:1511.06530), by tensorly;
 * `cp`       (r, I, 1, 1), (r, 1, kh, 1), (r, 1, 1, kw), (O, r, 1, 1): the middle ones depthwise (Lebedev et al. 2015,
@@ -33,7 +33,8 @@ class Factors:
 
 
 class Factoring:
-    """One layer's factorisations. moment: E[x x'] (I kh kw, I kh kw) of its inputs, None where all count the same."""
+    """One layer's factorisations. moment: covariance (I kh kw, I kh kw) of its inputs, where a bias takes up what their
+    mean makes, else E[x x']; None where all inputs count the same."""
 
     def __init__(self, weight: NDArray, moment: NDArray[np.float64] | None = None) -> None:
         self.weight = weight.astype(np.float64)

@@ -47,16 +47,41 @@ def cannot_replace(chosen: Chosen, view: View) -> str:
     return f"{node.op_type} of this form has no thinner one here"
 
 
-def replace(proto: onnx.ModelProto, name: str, factors: Factors) -> None:
-    """The layer with the weights `name` becomes the thinner ones, in place; the last has its bias and its output."""
+def has_bias(chosen: Chosen) -> bool:
+    """Whether a bias can take up what the mean of the inputs makes."""
+    return chosen.layer.kind in ("Conv", "Gemm")
+
+
+def replace(proto: onnx.ModelProto, name: str, factors: Factors, shift: NDArray | None = None) -> None:
+    """The layer with the weights `name` becomes the thinner ones, in place; the last has its bias and its output.
+
+    shift (O,): what is added to the outputs (of a layer that `has_bias`)."""
     layer = View(proto).layer(name)
-    nodes, tensors = thinner_nodes(proto, layer.node, name, factors)
+    node = layer.node
+    if shift is not None:
+        node = onnx.NodeProto()
+        node.CopyFrom(layer.node)
+        _add_to_bias(proto, node, name, shift)
+    nodes, tensors = thinner_nodes(proto, node, name, factors)
     proto.graph.initializer.extend(tensors)
     made: list[onnx.NodeProto] = []
     for node in proto.graph.node:
         made += nodes if node == layer.node and name in node.input else [node]
     replace_nodes(proto, made)
     remove_dead(proto)
+
+
+def _add_to_bias(proto: onnx.ModelProto, node: onnx.NodeProto, name: str, shift: NDArray) -> None:
+    """Gives `node` a bias of its own: what it had, and the shift."""
+    old = View(proto).constant(node.input[2]) if len(node.input) > 2 and node.input[2] else np.zeros(len(shift))
+    assert old is not None
+    beta = _real(node, "beta") or 1.0
+    title = fresh_name(proto, f"{name}.bias")
+    value = (old.astype(np.float64) + shift / beta).astype(np.float32)
+    proto.graph.initializer.append(numpy_helper.from_array(value, title))
+    read = [*node.input[:2], title]
+    del node.input[:]
+    node.input.extend(read)
 
 
 def thinner_nodes(

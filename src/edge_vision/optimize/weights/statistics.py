@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
 
 import numpy as np
 import onnx
@@ -17,7 +18,20 @@ PLACES = 256  # of a layer's output that are looked at in an image
 LARGEST = 4608  # inputs of an output (512 channels x 3 x 3): its moments are 170 MB
 
 
-def second_moments(
+@dataclass(frozen=True)
+class Moments:
+    """Of the K values x that one output of a layer sums up (of a convolution K = channels x kh x kw, as the weight has
+    them): mean E[x] (K,), second E[x x'] (K, K)."""
+
+    mean: NDArray[np.float64]
+    second: NDArray[np.float64]
+
+    @property
+    def covariance(self) -> NDArray[np.float64]:
+        return self.second - np.outer(self.mean, self.mean)
+
+
+def input_moments(
     proto: onnx.ModelProto,
     layers: Sequence[Chosen],
     batch: NDArray,
@@ -25,9 +39,9 @@ def second_moments(
     threads: int = 0,
     seed: int = 0,
     step: Callable[[], object] = lambda: None,
-) -> dict[str, NDArray[np.float64]]:
-    """E[x x'] (K, K) of what one output of each layer sums up: of a convolution K = channels x kh x kw as the weight
-    has them, of others K inputs. From a batch (N, ...) of input tensors; `step` is called after each image.
+) -> dict[str, Moments]:
+    """The moments of layers' inputs by the layers' names, from a batch (N, ...) of input tensors; `step` is called
+    after each image.
 
     Layers are left out that have groups, transpose, more than `LARGEST` inputs or padding by name.
     """
@@ -39,8 +53,9 @@ def second_moments(
     inner = [name for name in sources if name not in inputs]
     del front.graph.output[:]
     front.graph.output.extend(onnx.helper.make_empty_tensor_value_info(name) for name in inner)
-    found = {c.name: np.zeros((k := _unknowns(c), k)) for c in usable}
-    counts = dict.fromkeys(found, 0)
+    sums = {c.name: np.zeros((k := _unknowns(c), k)) for c in usable}
+    means = {name: np.zeros(len(part)) for name, part in sums.items()}
+    counts = dict.fromkeys(sums, 0)
     session = session_of(front, threads) if inner else None
     rng = np.random.default_rng(seed)
     fed = next(value.name for value in proto.graph.input if value.name not in {t.name for t in proto.graph.initializer})
@@ -50,18 +65,19 @@ def second_moments(
         values |= {name: image for name in sources if name in inputs}
         for c in usable:
             rows = _rows(c, values[c.layer.node.input[0]], rng)
-            found[c.name] += rows.T @ rows
+            sums[c.name] += rows.T @ rows
+            means[c.name] += rows.sum(0)
             counts[c.name] += len(rows)
         step()
-    return {name: moment / max(counts[name], 1) for name, moment in found.items()}
+    return {name: Moments(means[name] / max(n, 1), sums[name] / max(n, 1)) for name, n in counts.items()}
 
 
-def importance_of(weight: NDArray, moments: Mapping[str, NDArray], chosen: Chosen) -> NDArray[np.float64] | None:
+def importance_of(weight: NDArray, moments: Mapping[str, Moments], chosen: Chosen) -> NDArray[np.float64] | None:
     """(weight's shape) how much a weight's error counts in the output: the mean square of its input."""
     moment = moments.get(chosen.name)
     if moment is None:
         return None
-    squares = np.diag(moment)
+    squares = np.diag(moment.second)
     if weight.ndim == 4:
         shaped = squares.reshape(1, *weight.shape[1:])
     else:
