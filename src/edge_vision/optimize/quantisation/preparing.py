@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import io
 import logging
+import re
 import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -12,7 +13,8 @@ from pathlib import Path
 
 import onnx
 
-from edge_vision.optimize.graphs.editing import constants_to_initialisers, drop_notes, remove_dead
+from edge_vision.optimize.graphs.editing import constants_to_initialisers, drop_notes, read_instead, remove_dead
+from edge_vision.optimize.graphs.running import CannotRun, session_of
 from edge_vision.optimize.graphs.shapes import input_shape
 from edge_vision.optimize.graphs.view import QUANTISED, View
 from edge_vision.optimize.passes import PassError
@@ -20,6 +22,7 @@ from edge_vision.optimize.passes import PassError
 OPSET = 13
 """The first in which DequantizeLinear has a scale for every channel."""
 
+_FOLDED = re.compile(r"^(?:Conv(?:Bn|Mul|Add)Fusion_(?:W|B|Add_B|BN_B|Mul_B)_)+")
 _INTEGER_OPERATORS = ("ConvInteger", "MatMulInteger", "DynamicQuantizeLinear")
 
 
@@ -47,6 +50,7 @@ def prepare(name: str, proto: onnx.ModelProto) -> onnx.ModelProto:
     constants_to_initialisers(copy)
     remove_dead(copy)
     drop_notes(copy)
+    _old_names(copy)
     return copy
 
 
@@ -98,19 +102,31 @@ def quiet() -> Iterator[None]:
 def _preprocessed(name: str, proto: onnx.ModelProto) -> onnx.ModelProto:
     from onnxruntime.quantization.shape_inference import quant_pre_process
 
+    try:
+        session_of(proto, 1, optimised=False)
+    except CannotRun as error:
+        raise PassError(
+            name,
+            f"ONNX Runtime cannot load the graph: {error}",
+            "the model may be damaged or have operators of another framework; export it again for ONNX Runtime",
+        ) from error
     with tempfile.TemporaryDirectory(prefix="edge_vision_") as folder, quiet():
         before, after = Path(folder, "before.onnx"), Path(folder, "after.onnx")
         onnx.save(proto, before)
-        try:
-            # Its symbolic inference is for transformers with open sizes; ours are known.
-            quant_pre_process(str(before), str(after), skip_symbolic_shape=True)
-            return onnx.load(after)
-        except Exception as error:  # of onnxruntime's own many types
-            raise PassError(
-                name,
-                f"ONNX Runtime cannot load the graph: {_first_line(error)}",
-                "the model may be damaged or have operators of another framework; `edge_vision check` tells more",
-            ) from error
+        # Its symbolic inference is for transformers with open sizes; ours are known.
+        quant_pre_process(str(before), str(after), skip_symbolic_shape=True)
+        return onnx.load(after)
+
+
+def _old_names(proto: onnx.ModelProto) -> None:
+    """Weights that ONNX Runtime folded something into get their names back, by which layers are known."""
+    taken = {tensor.name for tensor in proto.graph.initializer}
+    for tensor in proto.graph.initializer:
+        old = _FOLDED.sub("", tensor.name)
+        if old != tensor.name and old not in taken:
+            taken.add(old)
+            read_instead(proto, tensor.name, old)
+            tensor.name = old
 
 
 def _first_line(error: Exception) -> str:

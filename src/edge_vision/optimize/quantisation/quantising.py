@@ -144,9 +144,8 @@ class _Search:
         return write(self.proto, placement, ranges, self.form)
 
     def _ranges(self, used: NDArray, method: str, bar: Bar) -> Ranges:
-        names = [name for name in self.placement.tensors if name not in self.placement.same]
         ranges = measure_ranges(
-            self.proto, names, used, method, percentile=self.options.percentile, progress=bar.update
+            self.proto, self._measured(), used, method, percentile=self.options.percentile, progress=bar.update
         )
         if self.placement.image in ranges and not self.placement.pixels and self.pixels_range:
             ranges[self.placement.image] = self.pixels_range  # known, not measured
@@ -179,8 +178,20 @@ class _Search:
                 break
         return placement, {layer: sensitivity[layer] for layer in order[:count]}, sensitivity
 
+    def _measured(self) -> list[str]:
+        """Tensors that have a scale, or would have one if layers were taken back to float: with its maker float, a
+        tensor no longer shares another's scale."""
+        names = dict.fromkeys(self.placement.tensors)
+        if self.options.fallback == "auto":
+            everything = _names(self.placement)
+            for layer in everything:
+                names |= dict.fromkeys(self._placed([*self.options.float_layers, layer]).tensors)
+                others = [other for other in everything if other != layer]
+                names |= dict.fromkeys(self._placed([*self.options.float_layers, *others]).tensors)
+        return list(names)
+
     def _placed(self, excluded: list[str]) -> Placement:
-        """Where these stay float. What only they gave a scale to loses it, so no new tensor needs one."""
+        """Where these stay float."""
         placement = place(self.view, (*excluded, *self.ends), int8_heads=self.options.heads == "int8")
         return replace_heads(placement, self.placement)
 
