@@ -1,7 +1,8 @@
 """A convolution of signs by exclusive or and bit count (Rastegari et al. 2016, arXiv:1603.05279).
 
 The product of two signs is +1 where their bits are equal, so a sum of n products is n - 2 x (bits that differ): 64
-multiplications and additions in three operations on words. The result is exact, and equal to that of the convolution in float.
+multiplications and additions in three operations on words. The result is exact, and equal to that of the convolution in
+float.
 """
 
 from __future__ import annotations
