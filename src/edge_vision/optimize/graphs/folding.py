@@ -22,7 +22,8 @@ from edge_vision.optimize.graphs.view import Layer, View, attribute, integer
 STANDARD = ("", "ai.onnx")
 
 
-SHARING = ("ConstantSharing",)  # of small equal constants, biases too: training would tie them
+# Sharing of small equal constants, biases too: training would tie them. The others move what a quantiser placed.
+LEFT_OUT = ("ConstantSharing", "EnsureUniqueDQForNodeUnit", "QDQPropagationTransformer", "WeightBiasQuantization")
 FUSIONS = ("ConvBNFusion", "ConvMulFusion", "ConvAddFusion", "MatMulAddFusion", "MatMulBNFusion", "PadFusion")
 
 
@@ -39,13 +40,14 @@ def fold(proto: onnx.ModelProto, *, fuse: bool = True) -> onnx.ModelProto:
         node.name = f"{index}:{node.name}"
     before = {layer.node.name: layer for layer in View(named).layers}
     domains = {node.domain for node in proto.graph.node}
-    folded = _through_onnxruntime(named, SHARING if fuse else (*SHARING, *FUSIONS))
-    if any(node.domain not in domains and node.domain not in STANDARD for node in folded.graph.node):
-        folded = named  # an operator of ONNX Runtime's own: nobody else runs it
+    folded = _through_onnxruntime(named, LEFT_OUT if fuse else (*LEFT_OUT, *FUSIONS))
+    foreign = any(node.domain not in domains and node.domain not in STANDARD for node in folded.graph.node)
+    if foreign or len(folded.graph.node) > len(named.graph.node):
+        # An operator of ONNX Runtime's own, which nobody else runs; or DequantizeLinear copied for each reader.
+        folded = named
         remove_dead(folded)
     _restore_names(folded, before)
-    for node in folded.graph.node:
-        node.name = node.name.partition(":")[2] if node.name.partition(":")[0].isdigit() else node.name
+    _restore_node_names(folded)
     _restore_header(folded, proto)
     drop_notes(folded)
     return folded
@@ -81,6 +83,16 @@ def _restore_names(proto: onnx.ModelProto, before: dict[str, Layer]) -> None:
             if new_name and old_name and new_name != old_name and old_name not in taken:
                 _rename(proto, new_name, old_name)
                 taken.add(old_name)
+
+
+def _restore_node_names(proto: onnx.ModelProto) -> None:
+    """Without the numbers that made them unique, but for those that would not be."""
+    taken: set[str] = set()
+    for node in proto.graph.node:
+        number, colon, name = node.name.partition(":")
+        if colon and number.isdigit():
+            node.name = name if name not in taken else ""
+        taken |= {node.name} - {""}
 
 
 def _rename(proto: onnx.ModelProto, old: str, new: str) -> None:

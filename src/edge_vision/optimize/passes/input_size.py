@@ -17,7 +17,7 @@ from edge_vision.optimize.graphs.shapes import (
     stated_outputs,
     static_shapes,
 )
-from edge_vision.optimize.graphs.shrinking import prepared
+from edge_vision.optimize.graphs.shrinking import is_quantised, prepared
 from edge_vision.optimize.network import Network
 from edge_vision.optimize.passes import Context, Outcome, PassError
 
@@ -75,7 +75,8 @@ def apply(network: Network, options: Options, context: Context) -> Outcome:
         found = run(session_of(proto, 1), tensors(random_images(new_spec, 1), new_spec))
         after = sum(multiply_accumulates(proto).values())
     except BakedIn as error:
-        raise PassError(NAME, f"the old size is built in: {error}", REMEDY) from error
+        remedy = "put this step before the quantisation" if is_quantised(network.proto) else REMEDY
+        raise PassError(NAME, f"the old size is built in: {error}", remedy) from error
     except (CannotRun, DynamicShape) as error:
         raise PassError(NAME, f"the graph does not run with {width} x {height} ({error})", REMEDY) from error
     except Exception as error:  # of onnxruntime's own many types: what does not fit is seen only when it runs
