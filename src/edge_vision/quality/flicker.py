@@ -99,13 +99,12 @@ def _stripes(rows: NDArray) -> float:
     count = len(rows)
     if float(rows.max() - rows.min()) < 2 * _LEAST_SWING:
         return 0.0
-    line, window = _fitting(count)
-    rows = rows - line * float(line @ rows) - rows.sum() / count
-    power = np.square(np.abs(np.fft.rfft(rows * window)))
-    total = float(power.sum())
+    real, imaginary = np.square(rows.dot(_waves(count))).reshape(2, -1)
+    power = (real + imaginary).tolist()
+    total = sum(power)
     inside = power[_STRIPES]
-    place = int(inside.argmax()) + _STRIPES.start
-    near = float(power[max(place - 1, 1) : place + 2].sum())
+    place = inside.index(max(inside)) + _STRIPES.start
+    near = sum(power[max(place - 1, 1) : place + 2])
     if total <= 0 or near < _EXPLAINED * total:
         return 0.0
     # A Hann window spreads a sine of amplitude 1 over three bins, of (count / 4)^2 (1 + 2 / 4) together.
@@ -113,7 +112,10 @@ def _stripes(rows: NDArray) -> float:
 
 
 @lru_cache(maxsize=4)
-def _fitting(count: int) -> tuple[NDArray, NDArray]:
-    """A sloping line of length 1, and a Hann window."""
-    line = np.linspace(-1, 1, count)
-    return line / math.sqrt(float(line @ line)), np.hanning(count)
+def _waves(count: int) -> NDArray[np.float64]:
+    """(count, 2 (count // 2 + 1)): what takes the mean and a sloping line off ``count`` values, puts a Hann window on
+    them and makes the real and the imaginary parts of the discrete Fourier transform of that."""
+    level, line = np.ones(count), np.linspace(-1, 1, count)
+    flat = np.eye(count) - np.outer(level, level) / count - np.outer(line, line) / float(line @ line)
+    spectrum = np.fft.rfft(np.hanning(count)[:, None] * flat, axis=0).T
+    return np.concatenate([spectrum.real, spectrum.imag], 1)

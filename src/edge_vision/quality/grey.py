@@ -16,6 +16,7 @@ from numpy.typing import NDArray
 from edge_vision.quality.errors import QualityError
 
 LUMA_BGR = (0.114, 0.587, 0.299)
+_LUMA_ROUNDING = (1 + sum(w * w for w in LUMA_BGR)) / 12  # that of the three channels, and that of their sum
 
 
 @dataclass(frozen=True, slots=True)
@@ -56,9 +57,7 @@ def grey_of(image: NDArray, bits: int | None = None) -> Grey:
     if image.dtype == np.uint8:
         if image.ndim == 2:
             return Grey(image, image, 1.0, 8, 1 / 12)
-        # Rounding of the three channels, and that of their sum.
-        rounding = (1 + sum(w * w for w in LUMA_BGR)) / 12
-        return Grey(cv2.cvtColor(image, cv2.COLOR_BGR2GRAY), image, 1.0, 8, rounding)  # type: ignore[arg-type]
+        return Grey(cv2.cvtColor(image, cv2.COLOR_BGR2GRAY), image, 1.0, 8, _LUMA_ROUNDING)  # type: ignore[arg-type]
     if image.dtype != np.uint16:
         holes = np.issubdtype(image.dtype, np.floating) and not np.isfinite(image).all()
         raise QualityError(

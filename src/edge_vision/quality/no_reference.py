@@ -7,7 +7,9 @@ frames of a still scene, frozen pictures, dirt that stays put, light that flicke
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
+from types import SimpleNamespace
+from typing import Any
 
 import cv2
 import numpy as np
@@ -24,6 +26,7 @@ from edge_vision.quality.verdicts import Thresholds, judge
 
 _LAPLACIAN_GAIN = 20.0  # 4^2 + 4 * 1^2: what the Laplacian makes of the variance of white noise
 _STILL = 0.6  # share of the image that may move, for noise from two frames
+_ZONE_PIXELS = 55_000  # whose means tell those of a larger image to 0.1 DN a halving
 _LEAST_MOTION = 2.0  # px: a shorter length is the scene's
 
 
@@ -88,7 +91,7 @@ class QualityAnalyser:
             self._change.forget_spots()
             occluded = math.nan
         cast = colour_cast_of(measured.source, measured.scale) if measured.colour else (math.nan,) * 3
-        report = QualityReport(
+        figures: dict[str, Any] = dict(  # noqa: C408
             width=frame.width,
             height=frame.height,
             channels=3 if measured.colour else 1,
@@ -114,7 +117,7 @@ class QualityAnalyser:
             clipped_dark=exposure.clipped_dark,
             clipped_bright=exposure.clipped_bright,
             entropy=exposure.entropy,
-            zones=zone_means(grey),
+            zones=zone_means(next((level for level in pyramid if level.size <= _ZONE_PIXELS), pyramid[-1])),
             mean_sample_value=exposure.mean_sample_value,
             colour_cast=cast[0],
             cast_red=cast[1],
@@ -131,8 +134,8 @@ class QualityAnalyser:
             stamp=frame.stamp,
             frame_id=frame.frame_id,
         )
-        cause, verdicts = judge(report, self.parameters.thresholds)
-        return replace(report, cause=cause, verdicts=verdicts)
+        cause, verdicts = judge(SimpleNamespace(**figures), limits)
+        return QualityReport(cause, verdicts, **figures)
 
 
 def _seen(noise: float, measured: Grey) -> float:
@@ -161,6 +164,6 @@ def _sharpness(grey: NDArray[np.uint8], noise: float, spread: float) -> float:
 
 def _band(grey: NDArray[np.uint8]) -> NDArray[np.uint8]:
     """The middle rows of a large image."""
-    height = min(grey.shape[0], max(64, 64_000 // max(grey.shape[1], 1)))
+    height = min(grey.shape[0], max(64, 48_000 // max(grey.shape[1], 1)))
     top = (grey.shape[0] - height) // 2
     return grey[top : top + height]

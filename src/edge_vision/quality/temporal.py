@@ -14,6 +14,7 @@ from edge_vision.quality.flicker import Flicker, FlickerMeter
 from edge_vision.quality.grey import halved
 
 _CELLS = 60  # at most over the width
+_ROWS = 360  # that are looked at, at most
 _STRIPS, _PARTS = 80, 20  # rows at most, and columns, of the thumbnail that light is measured on
 _LEAST_SIDE = 64  # px
 _NORMAL = 2 / math.sqrt(math.pi)  # mean absolute difference of two values with noise of sigma 1
@@ -78,9 +79,9 @@ class ChangeMeter:
         if before is None:
             return Change(flicker=flicker)
         floor = _NORMAL * (noise if math.isfinite(noise) else 1.0)
-        thin = max(1, len(grey) // 360)  # rows of large images are looked at one in so many
+        thin = -(-len(grey) // _ROWS)  # rows are looked at one in so many
         rows = grey[::thin]
-        steps = _cells(cv2.absdiff(rows, before[::thin])[:, 1:])
+        steps = _cells(cv2.absdiff(rows, before[::thin])[:, 1:], thin)
         moving = steps > 1.5 * floor + 0.4
         moving_share = float(np.count_nonzero(moving)) / moving.size
         step = (stamp - self._looked) * 1e-9
@@ -88,8 +89,9 @@ class ChangeMeter:
             self._occluded_share = math.nan
         elif not 0 <= step < _LOOK_S:  # what stays for seconds need not be looked at more often
             self._looked = stamp
-            blank = ~moving & (_cells(cv2.absdiff(rows[:, 1:], rows[:, :-1])) < 1.4 * floor + 0.8)
-            blank &= _halved_to(rows[:, 1:], blank.shape[1]) < _BLOWN
+            blank = ~moving
+            blank &= _cells(cv2.absdiff(rows[:, 1:], rows[:, :-1]), thin) < 1.4 * floor + 0.8
+            blank &= _like(pyramid, blank) < _BLOWN
             self._occluded_share = self._occluded(steps > max(3 * floor + 1.2, _PASSES), blank, step)
         return Change(0, 0.0, moving_share, self._occluded_share, flicker)
 
@@ -101,7 +103,7 @@ class ChangeMeter:
     @staticmethod
     def _same(grey: NDArray, before: NDArray) -> bool:
         middle = len(grey) // 2
-        if cv2.norm(grey[middle : middle + 1], before[middle : middle + 1], cv2.NORM_L1):
+        if grey[middle].tobytes() != before[middle].tobytes():
             return False  # nearly always
         return not cv2.norm(grey, before, cv2.NORM_L1)
 
@@ -134,10 +136,9 @@ def spots_share(dead: NDArray[np.bool_], passed: NDArray[np.bool_]) -> float:
     may be the image's edge or a rail. A rail, a wall, and the lane between two rows of parts have less.
     """
     # What hangs on a rail is told from the rail by having life on three sides itself.
-    reached = np.zeros(dead.shape, np.int8)
-    for axis in (0, 1):
-        reached += np.logical_or.accumulate(passed, axis)
-        reached += np.flip(np.logical_or.accumulate(np.flip(passed, axis), axis), axis)
+    reach = np.maximum.accumulate
+    life = passed.view(np.int8)
+    reached = reach(life, 0) + reach(life[::-1], 0)[::-1] + reach(life, 1) + reach(life[:, ::-1], 1)[:, ::-1]
     dead = dead & (reached >= 3)
     count, labels, stats, _ = cv2.connectedComponentsWithStats(dead.astype(np.uint8), connectivity=4)
     found = 0
@@ -161,19 +162,32 @@ def spots_share(dead: NDArray[np.bool_], passed: NDArray[np.bool_]) -> float:
     return found / dead.size
 
 
-def _halved_to(image: NDArray, width: int) -> NDArray:
-    while image.shape[1] > width:
-        image = halved(image)
-    return image
+def _like(pyramid: Sequence[NDArray[np.uint8]], cells: NDArray) -> NDArray[np.uint8]:
+    """The image, in the shape of its cells."""
+    level = next((image for image in pyramid if image.shape[1] <= cells.shape[1] + 1), pyramid[-1])
+    if level.shape == cells.shape:
+        return level
+    return cv2.resize(level, cells.shape[::-1], interpolation=cv2.INTER_LINEAR)  # type: ignore[return-value]
 
 
-def _cells(steps: NDArray) -> NDArray[np.float32]:
-    """Mean steps of parts of the image, `_CELLS` at most over the width.
+def _cells(steps: NDArray, thin: int) -> NDArray[np.float32]:
+    """Mean steps of parts of the image, `_CELLS` at most over the width. steps: of each thin-th row.
 
-    By halving, which is the fast way, of four times the steps: each halving rounds up by 1/8 on average.
+    By halving, which is the fast way: each rounds up by 1/8 on average, so that all but the first, which is the most
+    work, are of four times the steps. Where rows were left out, the last halvings are of the width alone, so that cells
+    are about as high as they are wide.
     """
-    steps = cv2.add(steps, steps)
-    steps = cv2.add(steps, steps, dst=steps)  # saturated, at a third of the time of scaling by 4
-    while steps.shape[1] + 1 > _CELLS:
+    halvings = max(0, math.ceil(math.log2(steps.shape[1] / _CELLS)))
+    both = min(max(0, halvings - thin.bit_length() + 1), len(steps).bit_length() - 1)
+    if both:
         steps = halved(steps)
-    return steps.astype(np.float32) * np.float32(0.25)
+        steps = cv2.add(steps, steps, dst=steps)
+        steps = cv2.add(steps, steps, dst=steps)  # saturated, at a third of the time of scaling by 4
+    for _ in range(both - 1):
+        steps = halved(steps)
+    cells = steps.astype(np.float32)
+    cells *= np.float32((0.25 if both else 1.0) / (1 << halvings - both))
+    for _ in range(halvings - both):
+        even = cells.shape[1] // 2 * 2
+        cells = cells[:, :even:2] + cells[:, 1:even:2]
+    return cells

@@ -12,6 +12,9 @@ from __future__ import annotations
 import math
 from collections.abc import Callable
 from dataclasses import dataclass
+from operator import attrgetter as _get
+from types import SimpleNamespace
+from typing import Any
 
 from edge_vision.datatypes import QualityReport, Verdict
 
@@ -47,7 +50,7 @@ class _Rule:
     name: str
     unit: str
     threshold: Callable[[Thresholds], float]
-    figure: Callable[[QualityReport], float]
+    figure: Callable[[Any], float]  # of a report
     less_is_worse: bool = False
 
 
@@ -68,26 +71,27 @@ def _flicker(report: QualityReport) -> float:
 
 
 _RULES = (
-    _Rule("black", "p99", "DN", lambda t: t.black, lambda r: r.p99, less_is_worse=True),
-    _Rule("frozen", "frozen_frames", "frames", lambda t: t.frozen, lambda r: float(r.frozen_frames)),
-    _Rule("clipped", "clipped_bright", "", lambda t: t.clipped, lambda r: r.clipped_bright),
-    _Rule("bright", "mean", "DN", lambda t: t.bright, lambda r: r.mean),
-    _Rule("dark", "p99", "DN", lambda t: t.dark, lambda r: r.p99, less_is_worse=True),
-    _Rule("low_contrast", "contrast", "", lambda t: t.low_contrast, lambda r: r.contrast, less_is_worse=True),
-    _Rule("colour_cast", "colour_cast", "octaves", lambda t: t.colour_cast, lambda r: r.colour_cast),
-    _Rule("blocky", "blockiness", "", lambda t: t.blocky, lambda r: r.blockiness),
-    _Rule("noisy", "noise_sigma", "DN", lambda t: t.noisy, lambda r: r.noise_sigma),
-    _Rule("flicker", "flicker", "", lambda t: t.flicker, _flicker),
-    _Rule("motion_blurred", "motion_length", "px", lambda t: t.motion, _motion),
-    _Rule("blurred", "blur_sigma", "px", lambda t: t.blurred, lambda r: r.blur_sigma),
-    _Rule("occluded", "occluded_share", "", lambda t: t.occluded, lambda r: r.occluded_share),
+    _Rule("black", "p99", "DN", _get("black"), _get("p99"), less_is_worse=True),
+    _Rule("frozen", "frozen_frames", "frames", _get("frozen"), lambda r: float(r.frozen_frames)),
+    _Rule("clipped", "clipped_bright", "", _get("clipped"), _get("clipped_bright")),
+    _Rule("bright", "mean", "DN", _get("bright"), _get("mean")),
+    _Rule("dark", "p99", "DN", _get("dark"), _get("p99"), less_is_worse=True),
+    _Rule("low_contrast", "contrast", "", _get("low_contrast"), _get("contrast"), less_is_worse=True),
+    _Rule("colour_cast", "colour_cast", "octaves", _get("colour_cast"), _get("colour_cast")),
+    _Rule("blocky", "blockiness", "", _get("blocky"), _get("blockiness")),
+    _Rule("noisy", "noise_sigma", "DN", _get("noisy"), _get("noise_sigma")),
+    _Rule("flicker", "flicker", "", _get("flicker"), _flicker),
+    _Rule("motion_blurred", "motion_length", "px", _get("motion"), _motion),
+    _Rule("blurred", "blur_sigma", "px", _get("blurred"), _get("blur_sigma")),
+    _Rule("occluded", "occluded_share", "", _get("occluded"), _get("occluded_share")),
 )
 
 CAUSES = tuple(rule.cause for rule in _RULES)
 
 
-def judge(report: QualityReport, thresholds: Thresholds) -> tuple[str, tuple[Verdict, ...]]:
-    """The primary cause, "ok" where nothing is blamed, and the verdict on each cause in the order of `CAUSES`."""
+def judge(report: QualityReport | SimpleNamespace, thresholds: Thresholds) -> tuple[str, tuple[Verdict, ...]]:
+    """The primary cause, "ok" where nothing is blamed, and the verdict on each cause in the order of `CAUSES`. report:
+    or what has its figures already, by the same names."""
     verdicts = []
     primary = "ok"
     for rule in _RULES:
