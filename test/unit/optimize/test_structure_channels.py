@@ -14,6 +14,7 @@ from onnx import TensorProto, helper, numpy_helper
 
 from edge_vision.inference.bundle import Bundle, Thresholds, load_bundle
 from edge_vision.inference.preprocess import InputSpec
+from edge_vision.optimize.architectures import mobilenet_v2, pixels
 from edge_vision.optimize.data import Data, Split
 from edge_vision.optimize.graphs.channels import Channels
 from edge_vision.optimize.graphs.editing import set_initialisers
@@ -433,6 +434,27 @@ def test_real_detector_with_channel_shuffles(shared_data: Path, context: Context
     assert compare(masked(proto, found, removed, "input"), smaller, batch, 1).relative < 1e-4
     outcome = channels.apply(network, channels.Options(ratio=0.25), context)
     assert outcome.facts["kept_macs"] < 0.8
+
+
+def small_mobilenet() -> Network:
+    return mobilenet_v2(("a", "b", "c"), pixels(32, 32), width=0.5, last=64, seed=3)
+
+
+def test_mobilenet_v2_with_batch_normalisation(context: Context) -> None:
+    network = small_mobilenet()
+    proto = prepared(network.proto, network.input)
+    assert "BatchNormalization" in {node.op_type for node in proto.graph.node}  # training goes on with it
+    found = channels_of(proto)
+    assert len(found.refused) == 1  # the classifier's own
+    removed = some_units(found, 0)
+    batch = tensors(random_images(network.input, 1), network.input)
+    smaller = shrink(proto, found, removed)
+    assert compare(masked(proto, found, removed, "input"), smaller, batch, 1).relative < 1e-4
+    outcome = channels.apply(network, channels.Options(target_macs=0.5, multiple=8), context)
+    assert 0.45 < outcome.facts["kept_macs"] <= 0.5
+    student = width.apply(network, width.Options(0.5, depth=0.8, weights="random"), context)
+    assert len(student.facts["blocks_dropped"]) == 2
+    assert np.isfinite(compare(network.proto, student.network.proto, batch, 1).largest)
 
 
 # width ----------------------------------------------------------------------------------------------------------------

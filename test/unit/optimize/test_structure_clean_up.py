@@ -202,6 +202,26 @@ def test_options_name_what_cannot_be() -> None:
         Options(tolerance=0)
 
 
+def test_a_quantised_graph_stays_as_the_quantiser_made_it(context: Context) -> None:
+    scales = {f"scale{i}": np.float32(0.02 * (i + 1)).reshape(()) for i in range(2)}
+    zero = {"zero": np.int8(0).reshape(())}
+    nodes = [
+        helper.make_node("QuantizeLinear", ["x", "scale0", "zero"], ["xq"]),
+        helper.make_node("DequantizeLinear", ["xq", "scale0", "zero"], ["xd"]),
+        helper.make_node("DequantizeLinear", ["w", "scale1", "zero"], ["wd"]),
+        helper.make_node("Conv", ["xd", "wd"], ["a"]),
+        helper.make_node("Identity", ["a"], ["b"]),
+        helper.make_node("Mul", ["b", "two"], ["y"]),
+    ]
+    weight = np.random.default_rng(0).integers(-128, 128, (4, 3, 1, 1)).astype(np.int8)
+    network = network_of(nodes, {"w": weight, "two": np.float32(2).reshape(()), **scales, **zero})
+    outcome = apply(network, Options(), context)
+    kinds = [node.op_type for node in outcome.network.proto.graph.node]
+    assert sorted(kinds) == ["Conv", "DequantizeLinear", "DequantizeLinear", "Mul", "QuantizeLinear"]
+    assert [layer.quantised for layer in View(outcome.network.proto).layers] == [True]
+    assert outcome.facts["largest_difference"] == 0
+
+
 def test_bundled_detector(repository: Path, context: Context) -> None:
     bundle = load_bundle(repository / "models" / "conveyor_parts")
     network = Network(onnx.load(str(bundle.variants[0].path)), bundle)

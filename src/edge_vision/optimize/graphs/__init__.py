@@ -5,6 +5,7 @@
 * `editing`: constants set, nodes taken out, what nobody reads removed;
 * `folding`: constants computed once, batch normalisation folded into the layer before it;
 * `running`: a graph run in ONNX Runtime, and two graphs compared;
-* `channels`, `shrinking`, `importance`, `choosing`, `reconstruction`: channels that live and die together, and
-  tensors without some of them.
+* `units`, `following`, `rearranging`, `channels`: channels that live and die together;
+* `importance`, `choosing`, `shrinking`, `reconstruction`: which of them go, and tensors without them;
+* `residual`: blocks that a network can do without; `resizing`: another size of image.
 """

@@ -9,8 +9,9 @@ import onnx
 from numpy.typing import NDArray
 from onnx import numpy_helper
 
-from edge_vision.optimize.graphs.channels import FIXED, Channels, Slot
+from edge_vision.optimize.graphs.channels import Channels
 from edge_vision.optimize.graphs.running import session_of
+from edge_vision.optimize.graphs.units import FIXED, Slot
 
 CRITERIA = ("l2", "l1", "batch_norm", "activation")
 

@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 from onnx import numpy_helper
 
 from edge_vision.inference.preprocess import InputSpec
-from edge_vision.optimize.graphs.channels import Channels, Lane, find_channels, slice_of
+from edge_vision.optimize.graphs.channels import Channels, find_channels
 from edge_vision.optimize.graphs.editing import (
     constants_to_initialisers,
     drop_notes,
@@ -21,6 +21,7 @@ from edge_vision.optimize.graphs.editing import (
     set_initialisers,
 )
 from edge_vision.optimize.graphs.folding import fold
+from edge_vision.optimize.graphs.rearranging import slice_of
 from edge_vision.optimize.graphs.shapes import (
     Shape,
     input_shape,
@@ -29,6 +30,7 @@ from edge_vision.optimize.graphs.shapes import (
     stated_outputs,
     static_shapes,
 )
+from edge_vision.optimize.graphs.units import Lane
 from edge_vision.optimize.graphs.view import QUANTISED, View, attribute, integer
 
 SIZES = frozenset(("Shape", "Size", "ConstantOfShape", "Range", "NonZero"))
