@@ -62,6 +62,21 @@ class _Rounded(torch.autograd.Function):
         return gradient * inside, to_scale, None, None, None
 
 
+class _RoundedByOne(torch.autograd.Function):
+    """With one fixed scale. PyTorch's own function goes value by value and takes three times as long."""
+
+    @staticmethod
+    def forward(ctx: Any, x: Tensor, scale: float, low: int, high: int) -> Tensor:
+        ctx.save_for_backward(x)
+        ctx.limits = (low - 0.5) * scale, (high + 0.5) * scale
+        return torch.div(x, scale).round_().clamp_(low, high).mul_(scale)
+
+    @staticmethod
+    def backward(ctx: Any, *gradients: Tensor) -> tuple[Tensor | None, ...]:
+        (x,) = ctx.saved_tensors
+        return torch.ops.aten.hardtanh_backward(gradients[0], x, *ctx.limits), None, None, None
+
+
 def rounded(
     x: Tensor, scale: Tensor, zero: Tensor | None, limits: tuple[int, int], axis: int, block: int = 0
 ) -> Tensor:
@@ -77,7 +92,7 @@ def fake_quantisation(scale: Tensor, zero: Tensor | None, limits: tuple[int, int
     low, high = limits
     if scale.numel() == 1:
         step, origin = float(scale), 0 if zero is None else int(zero)
-        return lambda x: torch.fake_quantize_per_tensor_affine(x, step, origin, low, high)
+        return lambda x: _RoundedByOne.apply(x, step, low - origin, high - origin)
     origins = torch.zeros(scale.numel(), dtype=torch.int32) if zero is None else zero.to(torch.int32)
     held: dict[torch.device, tuple[Tensor, Tensor]] = {}
 
