@@ -55,15 +55,15 @@ def quantised_graph(
     Raises PassError where the graph cannot be quantised (open sizes, quantised already, nothing to quantise) or there
     are no calibration images.
     """
-    calibration = _calibration(name, context)
+    calibration = calibration_split(name, context)
     proto = prepare(name, network.proto)
     view = View(proto)
     _check_names(name, view, options)
     done = lower(proto, place(view, options.float_layers).heads) if options.lower else ()
     view = View(proto)
-    chosen, held_back = _chosen(calibration, options.images)
+    chosen, held_back = chosen_images(calibration, options.images)
     used, held = (tensors(calibration.images[indices], network.input) for indices in (chosen, held_back))
-    _check_fit(name, proto, used)
+    check_fit(name, proto, used)
     ends = small_ends(view, static_shapes(proto))
     placement = place(view, (*options.float_layers, *ends), int8_heads=options.heads == "int8")
     if not placement.layers:
@@ -205,7 +205,8 @@ def _names(placement: Placement) -> tuple[str, ...]:
     return tuple(layer.name for layer in placement.layers.values())
 
 
-def _calibration(name: str, context: Context) -> Split:
+def calibration_split(name: str, context: Context) -> Split:
+    """The calibration images. Raises PassError, of pass `name`, where there are none."""
     if context.data is None:
         raise PassError(
             name,
@@ -221,7 +222,7 @@ def _calibration(name: str, context: Context) -> Split:
     return context.data.calibration
 
 
-def _chosen(split: Split, count: int) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
+def chosen_images(split: Split, count: int) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
     """Indices of the images to calibrate with and of those held back, of other clips where there are several."""
     clips = np.unique(split.sequences)
     indices = np.arange(len(split))
@@ -252,7 +253,8 @@ def _check_names(name: str, view: View, options: Quantisation) -> None:
             )
 
 
-def _check_fit(name: str, proto: onnx.ModelProto, batch: NDArray) -> None:
+def check_fit(name: str, proto: onnx.ModelProto, batch: NDArray) -> None:
+    """Raises PassError where input tensors (N, ...) are not what the graph takes."""
     source = proto.graph.input[0]
     shape = tuple(dim.dim_value for dim in source.type.tensor_type.shape.dim)
     expected = onnx.helper.tensor_dtype_to_np_dtype(source.type.tensor_type.elem_type)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import itertools
 import string
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 from typing import Any
 
 import numpy as np
@@ -23,12 +23,13 @@ from edge_vision.optimize.graphs.view import View, attribute, integer
 from edge_vision.optimize.quantisation.scales import quantised
 
 
-def finish(proto: onnx.ModelProto) -> onnx.ModelProto:
+def finish(proto: onnx.ModelProto, keep: Collection[str] = ()) -> onnx.ModelProto:
     """A copy of a QDQ graph as it is shipped.
 
     Weights that pass a QuantizeLinear become integers (what was trained is rounded as it was in training), biases of
     layers that compute in integers int32 in steps of input scale * weight scale; alike constants are one; tensors have
-    short names and nodes none. Names of inputs, outputs, weights and biases stay.
+    short names and nodes none. Names of inputs, outputs, weights and biases stay, and those
+    in `keep`.
     """
     copy = onnx.ModelProto()
     copy.CopyFrom(proto)
@@ -38,14 +39,14 @@ def finish(proto: onnx.ModelProto) -> onnx.ModelProto:
     drop_notes(copy)
     remove_dead(copy)
     merge_duplicates(copy)
-    short_names(copy)
+    short_names(copy, keep)
     return copy
 
 
-def short_names(proto: onnx.ModelProto) -> None:
+def short_names(proto: onnx.ModelProto, keep: Collection[str] = ()) -> None:
     """Gives inner tensors the shortest names there are, and takes those of nodes, in place."""
     graph = proto.graph
-    kept = {item.name for item in (*graph.input, *graph.output)}
+    kept = {item.name for item in (*graph.input, *graph.output)} | set(keep)
     for layer in View(proto).layers:
         kept |= {layer.name, layer.bias}
     names = (name for name in _names() if name not in kept)
