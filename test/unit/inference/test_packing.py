@@ -127,6 +127,22 @@ def test_few_values_cost_their_indices() -> None:
     assert packed < 40000 * 4 / 8 * 1.01 + 600
 
 
+def test_clusters_of_different_integers_share_a_table() -> None:
+    """A clustered tensor's integers are its own; how often the smallest is there, and the next, is not."""
+    rng = np.random.default_rng(6)
+    sizes = rng.multinomial(2000, rng.dirichlet(np.full(16, 2.0)))
+    tensors = [
+        rng.permutation(np.repeat(np.sort(rng.choice(np.arange(-127, 128), 16, replace=False)), sizes)).astype(np.int8)
+        for _ in range(24)
+    ]
+    packed = pack_bytes(serialised(with_short_names(model_of(*tensors))))
+    shares = sizes[sizes > 0] / 2000
+    bound = 24 * 2000 * -(shares * np.log2(shares)).sum() / 8
+    assert packed.coded < 1.01 * bound + 200
+    assert packed.plain == 24 * np.count_nonzero(sizes)
+    assert packed.head < 250
+
+
 def test_short_names_compute_the_same() -> None:
     import onnxruntime
 

@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 
 from edge_vision.inference.range_coder import LEAST_STATE, PROBABILITY_BITS, SCALE, frequencies
 
-TABLE_BITS = 4.5  # that a symbol of a table takes in the compressed head, as measured
+USED_BITS, UNUSED_BITS = 5.5, 0.7  # that a symbol of a table, and a gap in it, take in the compressed head
 CUT_BITS = 8.0  # that naming another table takes
 
 
@@ -26,8 +26,9 @@ def entropy_bits(histograms: NDArray) -> NDArray[np.float64]:
 
 def table_bits(histograms: NDArray) -> NDArray[np.float64]:
     """What the table of each histogram (..., 256) takes, as an estimate."""
-    spans = 256 - np.argmax(histograms[..., ::-1] > 0, axis=-1)
-    return 16 + np.where(histograms.any(axis=-1), spans * TABLE_BITS, 0)
+    used = np.count_nonzero(histograms, axis=-1)
+    spans = np.where(used > 0, 256 - np.argmax(histograms[..., ::-1] > 0, axis=-1), 0)
+    return 16 + used * USED_BITS + (spans - used) * UNUSED_BITS
 
 
 def codes_of(histogram: NDArray) -> NDArray[np.uint8]:

@@ -13,6 +13,7 @@ from edge_vision.optimize.packing.coder import CUT_BITS, entropy_bits, table_bit
 
 LEAST_BYTES = 48  # smaller tensors stay in the skeleton: saying how they are coded would take as much
 MOST_VALUES = 256
+MOST_BYTES = 64  # different ones of a tensor of bytes that can be told by their order: clusters, made integers
 
 
 @dataclass(frozen=True, slots=True)
@@ -40,12 +41,19 @@ class Apart:
         return float((coded + CUT_BITS).sum()) + (0 if self.values is None else 8.0 * self.values.size)
 
 
-def taken_apart(content: bytes, itemsize: int) -> Apart | None:
-    """The planes of a tensor's bytes, the way that takes least; None where a general compressor does better."""
+def taken_apart(content: bytes, itemsize: int, ordered_bytes: bool = False) -> Apart | None:
+    """The planes of a tensor's bytes, the way that takes least; None where a general compressor does better.
+
+    ordered_bytes: few different bytes are told by their place among those that there are, which makes tensors alike
+    whose values are not."""
     if len(content) < LEAST_BYTES:
         return None
     elements = np.frombuffer(content, np.uint8).reshape(-1, itemsize)
     forms = [_form(elements, masked, indexed) for masked in (False, True) for indexed in (False, True)]
+    if ordered_bytes and itemsize == 1 and forms[1] is not None:
+        forms = forms[1::2]
+    elif itemsize == 1:
+        forms = forms[::2]
     best = min((form for form in forms if form is not None), key=Apart.bits)
     if len(content) <= 1 << 16 or best.bits() < len(content):  # repeated ones: grids, tables, constants
         general = 8 * len(lzma.compress(content, lzma.FORMAT_RAW, filters=FILTERS))
@@ -67,14 +75,17 @@ def _form(elements: NDArray[np.uint8], masked: bool, indexed: bool) -> Apart | N
         rest = elements[there]
     planes = tuple(np.ascontiguousarray(rest[:, k]) for k in range(itemsize))
     if indexed:
-        if itemsize == 1 or not len(rest):
+        if not len(rest):
             return None
         numbers = np.ascontiguousarray(rest).view(f"<u{itemsize}").reshape(-1)
         if len(np.unique(numbers[: 4 * MOST_VALUES])) > MOST_VALUES:
             return None
         found, index = np.unique(numbers, return_inverse=True)
-        if len(found) > MOST_VALUES:
+        if len(found) > (MOST_VALUES if itemsize > 1 else MOST_BYTES):
             return None
+        if itemsize == 1:  # as signed numbers, so that what is alike in two tensors has one place
+            index = np.argsort(np.argsort(found.view(np.int8)))[index.reshape(-1)]
+            found = found[np.argsort(found.view(np.int8))]
         values = found.view(np.uint8).reshape(-1, itemsize)
         planes = (index.reshape(-1).astype(np.uint8),)
     return Apart(itemsize, count, len(rest), mask, values, planes)

@@ -47,11 +47,21 @@ def pack_bytes(model: bytes) -> Packed:
     """The packed form of a serialised ONNX model. Raises ValueError for what is none."""
     if len(model) > LARGEST:
         raise ValueError(f"the model has {len(model)} bytes; a protocol buffer is at most {LARGEST}")
-    cuts: list[tuple[Span, Apart]] = []
-    for span in spans(model):
-        apart = taken_apart(model[span.start : span.stop], span.itemsize)
-        if apart is not None:
-            cuts.append((span, apart))
+    found = spans(model)
+    plain = [(span, taken_apart(model[span.start : span.stop], span.itemsize)) for span in found]
+    ordered = [(span, taken_apart(model[span.start : span.stop], span.itemsize, True)) for span in found]
+    packed = _packed(model, plain)
+    if any(apart is not None and span.itemsize == 1 and apart.values is not None for span, apart in ordered):
+        packed = min(packed, _packed(model, ordered), key=lambda one: len(one.content))
+    if len(model) > MOST_TIMES_SMALLER * len(packed.content) + (1 << 20):
+        raise ValueError(f"the model is {len(model)} bytes of almost nothing, which would be refused when it is loaded")
+    if unpack_bytes(packed.content) != model:
+        raise AssertionError("the packed model is not what was packed")
+    return packed
+
+
+def _packed(model: bytes, apart_of: Sequence[tuple[Span, Apart | None]]) -> Packed:
+    cuts = [(span, apart) for span, apart in apart_of if apart is not None]
     planes = [plane for _, apart in cuts for plane in apart.all_planes]
     table_of, tables, bound = _tables(planes)
     coded = [(plane, table - 1) for plane, table in zip(planes, table_of, strict=True) if table != PLAIN]
@@ -75,10 +85,6 @@ def pack_bytes(model: bytes) -> Packed:
     )
     body = hashlib.sha256(model).digest() + sizes + small[0] + small[1] + parts[2] + code
     content = MAGIC + hashlib.sha256(body).digest() + body
-    if len(model) > MOST_TIMES_SMALLER * len(content) + (1 << 20):
-        raise ValueError(f"the model is {len(model)} bytes of almost nothing, which would be refused when it is loaded")
-    if unpack_bytes(content) != model:
-        raise AssertionError("the packed model is not what was packed")
     return Packed(content, len(small[0]), len(small[1]), len(parts[2]), len(code), bound)
 
 
