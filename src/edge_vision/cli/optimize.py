@@ -34,6 +34,13 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "--device", default=AUTO, help=f"backend that it is for: {', '.join(BACKENDS)}; auto: the fastest"
     )
     parser.add_argument(
+        "--backends",
+        type=_backends,
+        default=BACKENDS,
+        metavar="NAMES",
+        help="backends that the report measures on, and auto chooses from",
+    )
+    parser.add_argument(
         "--recipe",
         action="append",
         metavar="NAME|FILE",
@@ -75,10 +82,11 @@ def run(args: argparse.Namespace) -> int:
         import onnx  # noqa: F401
 
         from edge_vision.optimize.command import Request, carry_out
+        from edge_vision.optimize.report.building import command as shown
     except ImportError as error:
         return _fail(f"{error}. Install with: pip install 'edge_vision[optimize]'", 2)
-    from edge_vision.datasets.errors import DatasetError
     from edge_vision.inference.errors import InferenceError
+    from edge_vision.optimize.loading import DataError
     from edge_vision.optimize.passes import PassError
     from edge_vision.optimize.recipe import RecipeError
 
@@ -88,6 +96,7 @@ def run(args: argparse.Namespace) -> int:
         max_drop=args.max_drop,
         target=args.target,
         backend=args.device,
+        backends=args.backends,
         recipes=tuple(args.recipe or ()),
         train=args.train,
         space=args.search or "",
@@ -103,14 +112,26 @@ def run(args: argparse.Namespace) -> int:
         threads=args.threads,
         seed=args.seed,
         dry_run=args.dry_run,
-        command=" ".join(["edge_vision", "optimize", *_given()]),
+        command=shown(["edge_vision", "optimize", *_given()]),
     )
     try:
         done = carry_out(request, _say)
-    except (RecipeError, PassError, InferenceError, DatasetError, ValueError, OSError, ImportError) as error:
+    except (RecipeError, PassError, InferenceError, DataError, ValueError, OSError, ImportError) as error:
         return _fail(str(error), 1)
     print(json.dumps(done.as_dict(), indent=2) if args.json else done.text())
     return 0 if done.met else MISSED
+
+
+def _backends(text: str) -> tuple[str, ...]:
+    from edge_vision.inference.backends import BACKENDS as KNOWN
+
+    names = tuple(dict.fromkeys(name.strip() for name in text.split(",") if name.strip()))
+    for name in names:
+        if name not in KNOWN:
+            raise argparse.ArgumentTypeError(f"{name!r} is none of {', '.join(KNOWN)}")
+    if not names:
+        raise argparse.ArgumentTypeError(f"names nothing; choose from {', '.join(KNOWN)}")
+    return names
 
 
 def _given() -> Sequence[str]:

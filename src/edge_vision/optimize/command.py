@@ -5,7 +5,7 @@ from __future__ import annotations
 import dataclasses
 import sys
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -36,6 +36,7 @@ BACKENDS = ("onnxruntime", "openvino")
 """Backends that latencies are measured on; the first is there wherever this package is."""
 QUICK = Limits(train=320, calibration=64, test=80)
 USUAL_TEST = 400  # images, both halves together
+UNTRAINED = 10  # training images that are read where nothing trains: the least that data may have
 
 
 @dataclass(frozen=True)
@@ -49,6 +50,7 @@ class Request:
     max_drop: float = 0.01
     target: str = "latency"
     backend: str = AUTO
+    backends: tuple[str, ...] = BACKENDS
     recipes: tuple[str, ...] = ()
     train: bool = False
     space: str = ""
@@ -132,10 +134,10 @@ def carry_out(request: Request, say: Callable[[str], None]) -> Done:
     settings = Settings(request.work, request.seed, request.threads, _bar, say)
     chosen = request.backend
     if chosen == AUTO:
-        chosen = fastest_backend(network, BACKENDS, request.work, request.threads)
+        chosen = fastest_backend(network, request.backends, request.work, request.threads)
         say(f"judged by its time on {chosen}, the fastest here (--device names another)")
     choosing, reporting = halves(data.test)
-    task = Task(network, data, choosing, reporting, chosen, settings, teacher)
+    task = Task(network, data, choosing, reporting, chosen, settings, teacher, 0.4 if request.quick else 2.0)
     budget = Budget(request.max_drop, request.target)
     if space:
         done = optimise_by_search(task, space, budget, request.trials, request.work / "search.log")
@@ -155,7 +157,7 @@ def _limits(request: Request, trains: bool) -> Limits:
     usual = QUICK if request.quick else Limits(test=USUAL_TEST)
     train = request.train_images or usual.train
     return Limits(
-        train=train if trains else 1,
+        train=train if trains else UNTRAINED,
         calibration=usual.calibration,
         test=request.test_images or usual.test,
     )
@@ -177,7 +179,9 @@ def _written(
     from edge_vision.optimize.telling import told
 
     say("measuring every step side by side with the original")
-    report = told(task, budget, done, BACKENDS, quick=request.quick, command=request.command, seconds=seconds, step=say)
+    report = told(
+        task, budget, done, request.backends, quick=request.quick, command=request.command, seconds=seconds, step=say
+    )
     request.out.mkdir(parents=True, exist_ok=True)
     files = write_report(report, request.out)
     lines = [report.verdict.text, *report.verdict.notes]
@@ -189,7 +193,7 @@ def _written(
             provenance={"optimized_by": request.command or "edge_vision optimize"},
             packed=request.packed,
         )
-        prove(bundle, _proofs(task, budget, done))
+        prove(bundle, _proofs(task, budget, done, request.backends))
         lines.append(f"bundle: {bundle.folder}")
     lines += [f"report: {path}" for path in files if path.suffix in (".html", ".md", ".json")]
     return Done(done.chosen is not None, tuple(lines), as_dict(report))
@@ -204,7 +208,9 @@ def _figures(done: Optimised) -> dict[str, Any]:
     }
 
 
-def _proofs(task: Task, budget: Budget, done: Optimised) -> list[tuple[str, str, Mapping[str, Any], bool, str]]:
+def _proofs(
+    task: Task, budget: Budget, done: Optimised, backends: Sequence[str]
+) -> list[tuple[str, str, Mapping[str, Any], bool, str]]:
     """On each backend that runs it: the accuracy on the reporting half, and whether the budget is kept there."""
     from edge_vision.inference.errors import InferenceError
     from edge_vision.optimize.measure.accuracy import accuracy, drop
@@ -212,7 +218,7 @@ def _proofs(task: Task, budget: Budget, done: Optimised) -> list[tuple[str, str,
 
     first, last = done.stages[0], done.stages[-1]
     proofs: list[tuple[str, str, Mapping[str, Any], bool, str]] = []
-    for name in BACKENDS:
+    for name in dict.fromkeys((task.backend, *backends)):
         network = last.stage.network
         try:
             module = backend_module(name)

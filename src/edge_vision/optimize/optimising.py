@@ -30,9 +30,6 @@ UNFIT = (PassError, InferenceError)
 """Errors of one recipe, which others may not have."""
 
 
-JUDGING_SECONDS = 2.0  # that a recipe's time is measured for when recipes are compared
-
-
 @dataclass(frozen=True)
 class Budget:
     """max_drop: of the metric, 0.01 is a point; target: what is to be small, one of `search.TARGETS`."""
@@ -53,6 +50,7 @@ class Task:
     backend: str
     settings: Settings
     teacher: Network | None = None
+    seconds: float = 2.0
 
 
 @dataclass(frozen=True)
@@ -194,7 +192,7 @@ def relative_latency(task: Task, network: Network) -> float:
     """The p50 of a network as a share of the original's, the two side by side."""
     models = {"this": kept_bundle(network, task.settings.work)}
     original = kept_bundle(task.network, task.settings.work)
-    run = measure_latency(original, models, (task.backend,), threads=_threads(task), seconds=JUDGING_SECONDS)
+    run = measure_latency(original, models, (task.backend,), threads=_threads(task), seconds=task.seconds)
     row = run.of("this", task.backend)
     if row is None or row.ratio is None:
         raise BackendError(row.problem if row else f"{task.backend} gave no figures", "choose another --device")

@@ -32,7 +32,7 @@ def told(
     load: tuple[float, ...] = ()
     if steps:
         bundles = [kept_bundle(one.stage.network, task.settings.work) for one in done.stages]
-        span, repeats = (1.0, 1) if quick else (4.0, 3)
+        span, repeats = (0.4, 1) if quick else (4.0, 3)
         steps, run = measured_together(
             steps, bundles, backends, threads=threads, seconds=span, repeats=repeats, step=step
         )
