@@ -14,6 +14,9 @@ ort = pytest.importorskip("onnxruntime", reason="the reference is ONNX Runtime")
 
 from onnx import TensorProto, helper, numpy_helper  # noqa: E402
 
+from edge_vision.optimize.architectures.mobilenet_v2 import mobilenet_v2  # noqa: E402
+from edge_vision.optimize.architectures.writing import pixels  # noqa: E402
+from edge_vision.optimize.training.detection_loss import head_tensors  # noqa: E402
 from edge_vision.optimize.training.errors import TrainingError  # noqa: E402
 from edge_vision.optimize.training.graph import TorchGraph  # noqa: E402
 from edge_vision.paths import find_model  # noqa: E402
@@ -435,3 +438,61 @@ def test_the_bundled_detector_gives_what_onnx_runtime_gives():
 def test_a_shuffling_detector_gives_what_onnx_runtime_gives(shared_data: Path):
     model = onnx.load(str(shared_data / "models" / "fastestdet_coco.onnx"))
     check(model, tolerance=1e-4, x=RNG.random((2, 3, 352, 352)).astype(np.float32))
+
+
+def test_a_tail_with_bins_and_anchors_fits_any_batch_and_is_not_trained():
+    """YOLOv8's: boxes as distributions over four bins, a softmax, their mean by a convolution of 0, 1, 2, 3."""
+    nodes = [
+        node("Conv", "x", "w", "b", outputs=("head",)),
+        node("Reshape", "head", "flat", outputs=("rows",)),
+        node("Split", "rows", "parts", outputs=("boxes", "classes"), axis=1),
+        node("Reshape", "boxes", "bins", outputs=("binned",)),
+        node("Transpose", "binned", outputs=("turned",), perm=[0, 2, 1, 3]),
+        node("Softmax", "turned", outputs=("shares",), axis=1),
+        node("Conv", "shares", "count", outputs=("mean",)),
+        node("Reshape", "mean", "four", outputs=("sides",)),
+        node("Slice", "sides", "zero", "two", "one", outputs=("left",)),
+        node("Slice", "sides", "two", "four_", "one", outputs=("right",)),
+        node("Sub", "anchors", "left", outputs=("begin",)),
+        node("Add", "anchors", "right", outputs=("end",)),
+        node("Sigmoid", "classes", outputs=("scores",)),
+        node("Concat", "begin", "end", "scores", axis=1),
+    ]
+    constants = {
+        "w": floats(18, 6, 1, 1),
+        "b": floats(18),
+        "flat": np.array([1, 18, -1]),
+        "parts": np.array([16, 2]),
+        "bins": np.array([1, 4, 4, 80]),
+        "count": np.arange(4, dtype=np.float32).reshape(1, 4, 1, 1),
+        "four": np.array([1, 4, 80]),
+        "zero": np.array([0]),
+        "one": np.array([1]),
+        "two": np.array([2]),
+        "four_": np.array([4]),
+        "anchors": floats(1, 2, 80),
+    }
+    model = graph_of(nodes, constants)
+    check(model, batch=4)
+    graph = TorchGraph(model)
+    assert set(graph.parameters_by_name()) == {"w", "b"}
+    assert head_tensors(graph) == ("head",)
+
+
+def test_a_bias_behind_a_turned_product_is_trained_and_belongs_to_its_layer():
+    """As quantised heads are written: a matrix, the channels moved back, the bias."""
+    nodes = [
+        node("Transpose", "x", outputs=("last",), perm=[0, 2, 3, 1]),
+        node("MatMul", "last", "w", outputs=("product",)),
+        node("Transpose", "product", outputs=("first",), perm=[0, 3, 1, 2]),
+        node("Add", "first", "b", outputs=("head",)),
+        node("Sigmoid", "head"),
+    ]
+    graph = TorchGraph(graph_of(nodes, {"w": floats(6, 5), "b": floats(1, 5, 1, 1)}))
+    assert set(graph.parameters_by_name()) == {"w", "b"}
+    assert head_tensors(graph) == ("head",)
+
+
+def test_mobilenet_gives_what_onnx_runtime_gives():
+    network = mobilenet_v2(("a", "b", "c"), pixels(64, 64), width=0.25)
+    check(network.proto, tolerance=1e-4, x=RNG.integers(0, 256, (3, 64, 64, 3)).astype(np.uint8))

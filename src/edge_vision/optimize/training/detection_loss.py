@@ -11,6 +11,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
+import onnx
 import torch
 from torch import Tensor
 from torch.nn import functional as F
@@ -18,15 +19,15 @@ from torch.nn import functional as F
 from edge_vision.optimize.training.errors import TrainingError
 from edge_vision.optimize.training.graph import TorchGraph
 from edge_vision.optimize.training.losses import Loss, Tensors, required
-from edge_vision.optimize.training.parameters import WEIGHTED
+from edge_vision.optimize.training.parameters import WEIGHTED, layer_before
 
 OBJECTNESS = {"yolox": 4, "yolov5": 4, "fastestdet": 0}
 """Decoders whose rows have an objectness, and its channel: there class scores say nothing where no object is."""
 
 
 def head_tensors(graph: TorchGraph) -> tuple[str, ...]:
-    """Results of the last convolutions before a detector's tail, logits and box terms before sigmoids, exponentials and
-    concatenations, in the order in which the outputs put them together (that of the nodes is any pass's own)."""
+    """Results of the last layers before a detector's tail, biases added: logits and box terms before sigmoids,
+    exponentials and concatenations, in the order in which the tail reads them."""
     found: dict[str, None] = {}
     waiting, seen = list(reversed(graph.outputs)), set()
     while waiting:
@@ -35,11 +36,25 @@ def head_tensors(graph: TorchGraph) -> tuple[str, ...]:
         if node is None or name in seen:
             continue
         seen.add(name)
-        if node.op_type in WEIGHTED:
-            found[name] = None
+        if _is_layer(graph, node) or _is_biased_layer(graph, node):
+            if name in graph.shapes:
+                found[name] = None
         else:
-            waiting += reversed(node.input)
-    return tuple(name for name in found if name in graph.shapes)
+            waiting += list(reversed(node.input))
+    return tuple(found)
+
+
+def _is_layer(graph: TorchGraph, node: onnx.NodeProto) -> bool:
+    """Whether a node has weights that are trained."""
+    return node.op_type in WEIGHTED and any(graph.made_of(name) for name in node.input)
+
+
+def _is_biased_layer(graph: TorchGraph, node: onnx.NodeProto) -> bool:
+    """Whether a node adds a layer's bias to its result, which may have been turned in between."""
+    if node.op_type != "Add":
+        return False
+    sides = [name for name in node.input if name not in graph.trained]
+    return len(sides) == 1 and layer_before(graph.producers, sides[0]) is not None
 
 
 def by_cells(output: Tensor) -> Tensor:
@@ -58,8 +73,8 @@ class DetectorDistillation(Loss):
     """The teacher's raw outputs, and with `heads` > 0 the results of the last convolutions before the tail as well.
 
     objectness: channel of the outputs' rows that says whether there is an object at all (see `OBJECTNESS`), None where
-    the class scores say it. box: weight of what is no score. heads: weight of the convolutions' results; student and
-    teacher need the same of them.
+    the class scores say it. box: weight of what is no score. heads: weight of the convolutions' results, which are
+    left out where student and teacher do not have the same of them.
     """
 
     def __init__(self, objectness: int | None = None, *, box: float = 1.0, heads: float = 0.0) -> None:
@@ -76,12 +91,9 @@ class DetectorDistillation(Loss):
         master = required(teacher, "training a detector")
         self.outputs = tuple(zip(student.outputs, master.outputs, strict=False))
         mine, theirs = head_tensors(student), head_tensors(master)
-        if self.heads and len(mine) != len(theirs):
-            raise TrainingError(
-                f"student and teacher end in {len(mine)} and {len(theirs)} convolutions", "match the outputs: heads: 0"
-            )
-        self.pairs = tuple(zip(mine, theirs, strict=True)) if self.heads else ()
-        for name, other in (*self.outputs, *self.pairs):
+        alike = [a[1:] for a in (student.shapes[n] for n in mine)] == [master.shapes[n][1:] for n in theirs]
+        self.pairs = tuple(zip(mine, theirs, strict=True)) if self.heads and alike else ()
+        for name, other in self.outputs:
             a, b = student.shapes[name], master.shapes[other]
             if a[1:] != b[1:] or len(student.outputs) != len(master.outputs):
                 raise TrainingError(

@@ -61,6 +61,7 @@ class TorchGraph(nn.Module):
         self.trained: dict[str, Trained] = known.found
         self.initialisers = known.initialisers
         self.producers = known.producers
+        self._origins = known.origins
         self.input = self._only_input()
         self.outputs = tuple(o.name for o in proto.graph.output)
         self._keys: dict[str, str] = {}
@@ -84,18 +85,42 @@ class TorchGraph(nn.Module):
             self.register_parameter(key, nn.Parameter(tensor))
 
     def _register_scales(self) -> dict[str, str]:
-        """Scales of activations as parameters: name of the initialiser -> name of the parameter."""
+        """Scales of activations as parameters: name of the initialiser -> name of the parameter. Left as they are where
+        constants that happen to be equal are one initialiser: a weight's scale, or the scale of two biases."""
         found: dict[str, str] = {}
+        fixed = self._shared_scales()
         for node in self.proto.graph.node:
             if node.op_type != "QuantizeLinear" or node.input[0] in self._keys:
                 continue
             name = node.input[1]
-            if name in self.initialisers and name not in found and self.initialisers[name].data_type == 1:
+            if (
+                name in self.initialisers
+                and name not in found
+                and name not in fixed
+                and self.initialisers[name].data_type == 1
+            ):
                 value = numpy_helper.to_array(self.initialisers[name])
                 if value.size == 1:
                     self._register(name, value, "scale")
                     found[name] = self._keys[name]
         return found
+
+    def _shared_scales(self) -> set[str]:
+        """Scales that cannot be changed for an activation alone."""
+        coded = [
+            n for n in self.proto.graph.node if n.op_type == "DequantizeLinear" and n.input[0] in self.initialisers
+        ]
+        fixed = {node.input[1] for node in coded}
+        uses: dict[str, int] = {}
+        for node in coded:
+            uses[node.input[1]] = uses.get(node.input[1], 0) + 1
+        for node in self.proto.graph.node:
+            sources = [self.producers.get(name) for name in node.input[:3]] if node.op_type in WEIGHTED else []
+            if len(sources) == 3 and all(s is not None and s.op_type == "DequantizeLinear" for s in sources):
+                x, _, bias = (s.input[1] for s in sources if s is not None)
+                if uses.get(bias, 0) > 1:
+                    fixed.add(x)
+        return fixed
 
     def parameter(self, name: str) -> Tensor:
         """The parameter, or the running statistics, of an initialiser."""
@@ -109,6 +134,10 @@ class TorchGraph(nn.Module):
             for name in self._keys
             if isinstance(parameter := self.parameter(name), nn.Parameter) and (not roles or role_of[name] in roles)
         }
+
+    def made_of(self, tensor: str) -> tuple[str, ...]:
+        """The trained initialisers that a tensor is made from alone, such as a layer's weight."""
+        return tuple(name for name in self._origins(tensor) if name in self.trained)
 
     def weights(self) -> dict[str, nn.Parameter]:
         """Weights of Conv, Gemm and MatMul by initialiser: what constraints are for."""

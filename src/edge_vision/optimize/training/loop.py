@@ -95,7 +95,7 @@ def fit(
     validation: images whose loss (and accuracy, where truth is class ids) is logged after every epoch; nothing is
     chosen by it. work: a folder for `checkpoint.pt` and `training.csv`, written after every epoch; a training that
     finds the checkpoint of one with the same graph, data, loss, schedule, constraints and seed goes on where that one
-    stopped, and ends as if it had never stopped. device: `auto` (a GPU where PyTorch has one), `cpu` or `cuda`.
+    stopped, and ends as if it had never stopped (to the bit on the CPU). device: `auto` (a GPU where PyTorch has one), `cpu` or `cuda`.
     normalise: convolutions without batch normalisation have one for the time of the training (`normalising`), which
     is no use for clusters: it is folded in by channels. Raises TrainingError.
     """
@@ -231,6 +231,8 @@ class _Trainer:
                 )
             total += number
             progress.update(1)
+            if (step + 1) % max(1, self.steps // 10) == 0:
+                progress.set_postfix_str(f"epoch {epoch + 1}, loss {total / (step + 1):.4g}")
         return total / self.steps
 
     def _step(self, value: Tensor, along: float) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass, replace
 
 import numpy as np
@@ -31,6 +32,9 @@ _THROUGH = {
     "DequantizeLinear",
 }
 """What may stand between an initialiser and the layer that it is the weight of."""
+
+_TURNING = {"Identity", "Transpose", "Reshape", "QuantizeLinear", "DequantizeLinear"}
+"""What may stand between a layer and the bias that is added to its result."""
 
 _HALF = (TensorProto.FLOAT16, TensorProto.BFLOAT16)
 
@@ -84,7 +88,7 @@ class Parameters:
 
     Weights and biases of Conv, ConvTranspose, Gemm and MatMul, also behind Q and DQ, transposes and the like;
     normalisations' scales and biases; per-channel additions and factors right after a weighted layer. Not trained are
-    other constants, such as the grids and strides in a detector's tail.
+    other constants, such as the grids, strides and bins in a detector's tail.
     """
 
     def __init__(self, proto: onnx.ModelProto) -> None:
@@ -113,8 +117,8 @@ class Parameters:
             self._claim(node.input[1], "threshold", channels_only=True)
         elif kind in ("Add", "Mul"):
             for first, second in ((0, 1), (1, 0)):
-                before = self.producers.get(node.input[first])
-                if before is not None and before.op_type in WEIGHTED and not self.origins(node.input[first]):
+                before = layer_before(self.producers, node.input[first])
+                if before is not None and not self.origins(node.input[first]):
                     self._claim(node.input[second], "bias", channels_only=True)
 
     def origins(self, name: str) -> list[str]:
@@ -148,6 +152,8 @@ class Parameters:
                 raise TrainingError(
                     f"'{name}' is held in half precision", "train before the pass `half`, or start from the fp32 model"
                 )
+            if role == "weight" and _is_counting(proto):
+                continue
             if proto.data_type in (TensorProto.FLOAT, TensorProto.DOUBLE):
                 self.found[name] = Trained(name, role, numpy_helper.to_array(proto).astype(np.float32))
             elif proto.data_type in RANGES and (coding := self._coding(name, proto.data_type)):
@@ -177,6 +183,21 @@ class Parameters:
         zeros = np.zeros_like(values) if zero is None else numpy_helper.to_array(zero).astype(np.float32)
         attributes = {a.name: a.i for a in node.attribute}
         return Coding(kind, values, zeros, attributes.get("axis", 1), attributes.get("block_size", 0), node.input[1])
+
+
+def _is_counting(proto: onnx.TensorProto) -> bool:
+    """Whether weights are 0, 1, 2, ...: the mean of a distribution over bins (Li et al. 2020, arXiv:2006.04388), which
+    is no layer to train."""
+    if proto.data_type != TensorProto.FLOAT or sum(d > 1 for d in proto.dims) != 1 or max(proto.dims) < 4:
+        return False
+    return np.array_equal(numpy_helper.to_array(proto).ravel(), np.arange(max(proto.dims)))
+
+
+def layer_before(producers: Mapping[str, onnx.NodeProto], name: str) -> onnx.NodeProto | None:
+    """The layer with weights whose result a tensor is, possibly turned or rounded; None where it is another's."""
+    while (node := producers.get(name)) is not None and node.op_type in _TURNING:
+        name = node.input[0]
+    return node if node is not None and node.op_type in WEIGHTED else None
 
 
 def write(proto: onnx.ModelProto, values: dict[str, NDArray[np.float32]], trained: dict[str, Trained]) -> None:
