@@ -95,9 +95,9 @@ def fit(
     validation: images whose loss (and accuracy, where truth is class ids) is logged after every epoch; nothing is
     chosen by it. work: a folder for `checkpoint.pt` and `training.csv`, written after every epoch; a training that
     finds the checkpoint of one with the same graph, data, loss, schedule, constraints and seed goes on where that one
-    stopped, and ends as if it had never stopped (to the bit on the CPU). device: `auto` (a GPU where PyTorch has one), `cpu` or `cuda`.
-    normalise: convolutions without batch normalisation have one for the time of the training (`normalising`), which
-    is no use for clusters: it is folded in by channels. Raises TrainingError.
+    stopped, and ends as if it had never stopped (to the bit on the CPU). device: `auto` (a GPU where PyTorch has one),
+    `cpu` or `cuda`. normalise: convolutions without batch normalisation have one for the time of the training
+    (`normalising`), which is no use for clusters: it is folded in by channels. Raises TrainingError.
     """
     chosen = _device(device)
     if not len(split):

@@ -125,8 +125,8 @@ def is_clustered(network: Network) -> bool:
 
 
 def kept(options: TrainingOptions, network: Network) -> list[Constraint]:
-    """Constraints that keep what earlier passes made. Codes of 8 bits are never more than 256 values, and some percent of
-    them are 0: of a quantised network a quarter as many values count as clustered, a tenth of zeros as sparse."""
+    """Constraints that keep what earlier passes made. Codes of 8 bits are never more than 256 values, and some percent
+    of them are 0: of a quantised network a quarter as many values count as clustered, a tenth of zeros as sparse."""
     most, least = (64, 0.1) if is_quantised(network) else (256, 0.02)
     return [
         *([KeepZeros(least)] if options.keep_sparsity else []),
