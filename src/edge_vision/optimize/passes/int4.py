@@ -30,7 +30,8 @@ NEEDS = frozenset({"calibration"})
 class Options:
     """block: input channels that share a scale, 0 for all of an output channel. smallest: layers of fewer weights are
     left as they are, since little is won. max_error: noise over signal power, as of the pass int8, above which the most
-    sensitive layers get 8 bits instead, until it is kept. images: calibration images for that, at most.
+    sensitive layers get 8 bits instead, until it is kept (the bundled detector: 4.3 times smaller for 1.2 points of
+    mAP50-95; 0.03 makes it 5.5 for 4.1). images: calibration images for that, at most.
     form: `cast` is a Cast and a product with the scales, which runtimes compute once, when the model is loaded: as fast
     as float. `dequantise` is a DequantizeLinear, which ONNX Runtime 1.31 computes at every run: the bundled detector
     takes 1.8 times as long.
@@ -38,7 +39,7 @@ class Options:
 
     block: int = 32
     smallest: int = 1024
-    max_error: float = 0.03
+    max_error: float = 0.01
     images: int = 16
     form: Literal["dequantise", "cast"] = "cast"
 
@@ -48,7 +49,7 @@ class Options:
         if self.smallest < 0 or self.images < 1:
             raise ValueError(f"smallest is {self.smallest}, images {self.images}: give at least 0, and at least 1")
         if self.max_error <= 0:
-            raise ValueError(f"max_error is {self.max_error}: give a share of the signal's power above 0, such as 0.03")
+            raise ValueError(f"max_error is {self.max_error}: give a share of the signal's power above 0, such as 0.01")
 
 
 def apply(network: Network, options: Options, context: Context) -> Outcome:

@@ -85,10 +85,13 @@ def data_inputs(node: onnx.NodeProto) -> tuple[int, ...]:
     return tuple(range(len(node.input))) if node.op_type == "Concat" else (0,)
 
 
-def place(view: View, excluded: Collection[str] = (), *, int8_heads: bool = False) -> Placement:
-    """The placement in a graph that `preparing.prepare` made. excluded: names of layers that stay float."""
-    layers, refused = _quantised_layers(view, excluded)
-    tail = tail_nodes(view, excluded)
+def place(
+    view: View, excluded: Collection[str] = (), *, ends: Collection[str] = (), int8_heads: bool = False
+) -> Placement:
+    """The placement in a graph that `preparing.prepare` made. excluded: names of layers that stay float; ends:
+    of those that do and belong to the tail (`small_ends`)."""
+    layers, refused = _quantised_layers(view, (*excluded, *ends))
+    tail = tail_nodes(view, ends)
     image, pixels, pixel_scale, factors = _image(view)
     held = {image} - {""}  # tensors that have integers behind them
     nodes: set[str] = set()

@@ -65,7 +65,7 @@ def quantised_graph(
     used, held = (tensors(calibration.images[indices], network.input) for indices in (chosen, held_back))
     check_fit(name, proto, used)
     ends = small_ends(view, static_shapes(proto))
-    placement = place(view, (*options.float_layers, *ends), int8_heads=options.heads == "int8")
+    placement = place(view, options.float_layers, ends=ends, int8_heads=options.heads == "int8")
     if not placement.layers:
         reasons = "; ".join(f"{layer}: {why}" for layer, why in placement.refused.items())
         raise PassError(
@@ -192,7 +192,7 @@ class _Search:
 
     def _placed(self, excluded: list[str]) -> Placement:
         """Where these stay float."""
-        placement = place(self.view, (*excluded, *self.ends), int8_heads=self.options.heads == "int8")
+        placement = place(self.view, excluded, ends=self.ends, int8_heads=self.options.heads == "int8")
         return replace_heads(placement, self.placement)
 
 
