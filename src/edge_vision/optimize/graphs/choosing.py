@@ -61,9 +61,12 @@ class Chooser:
             parts.append(self._ranked(group)[: len(group.units) - kept])
         return _joined(parts)
 
-    def given_back(self, removed: NDArray[np.int64], costs: Costs, wanted: float) -> NDArray[np.int64]:
-        """What may stay after all within `wanted` multiply-accumulates, the most important a step at a time. (Groups of
-        one size reach the next multiple together, which jumps past what was wanted.)"""
+    def given_back(
+        self, removed: NDArray[np.int64], costs: Costs, wanted: float, evenly: bool = True
+    ) -> NDArray[np.int64]:
+        """What may stay after all within `wanted` multiply-accumulates, a step at a time: the largest part of a group
+        for what it costs where it goes evenly, else what matters most for it. (Groups of one size reach the next
+        multiple together, which jumps past what was wanted.)"""
         # How many of each group's least important units are gone.
         counts = {group.units[0]: int(np.isin(group.units, removed).sum()) for group in self.groups}
 
@@ -82,9 +85,9 @@ class Chooser:
                     continue
                 more = costs.total(taken(counts | {first: gone - back}))
                 worth = sum(self.scores[unit] for unit in self._ranks[first][gone - back : gone].tolist())
-                worth /= max(more - now, 1)
-                if more <= wanted and (best is None or worth > best[0]):
-                    best = worth, first, gone - back
+                rank = (back / size if evenly else worth) / max(more - now, 1)
+                if more <= wanted and (best is None or rank > best[0]):
+                    best = rank, first, gone - back
             if best is None:
                 return taken(counts)
             counts[best[1]] = best[2]
@@ -126,7 +129,7 @@ def _joined(parts: list[NDArray[np.int64]]) -> NDArray[np.int64]:
 
 
 def for_macs(
-    chooser: Chooser, choose: Callable[[float], NDArray[np.int64]], costs: Costs, wanted: float
+    chooser: Chooser, choose: Callable[[float], NDArray[np.int64]], costs: Costs, wanted: float, evenly: bool = True
 ) -> NDArray[np.int64]:
     """The choice of the smallest part with at most `wanted` multiply-accumulates, less what may stay within them; of
     the largest part, where none has so few. `choose` takes a part of 0..1."""
@@ -137,4 +140,4 @@ def for_macs(
             high = middle
         else:
             low = middle
-    return chooser.given_back(choose(high), costs, wanted)
+    return chooser.given_back(choose(high), costs, wanted, evenly)

@@ -21,7 +21,8 @@ from edge_vision.optimize.graphs.running import session_of
 from edge_vision.optimize.graphs.shapes import static_shapes, text
 from edge_vision.optimize.graphs.view import Layer, View, integer, integers
 
-SAMPLES_A_WEIGHT = 4  # equations for each unknown of an output
+SAMPLES_A_WEIGHT = 32  # equations for each unknown of an output, as far as they take no more than
+MOST_VALUES = 16_000_000  # of them in one layer: 128 MB
 LARGEST = 8192  # unknowns of one output: beyond, the normal matrix alone is half a GB
 MANY_ZEROS = 0.2  # a layer that was pruned to zeros before, and
 FEW_VALUES = 256  # one that was clustered, keep what was made of them
@@ -44,7 +45,7 @@ def reconstruct(
     removed: NDArray[np.int64],
     batch: NDArray,
     *,
-    ridge: float = 0.1,
+    ridge: float = 0.03,
     threads: int = 0,
     seed: int = 0,
     step: Callable[[], object] = lambda: None,
@@ -105,7 +106,8 @@ def _places(layer: Layer, shapes: dict[str, tuple[int, ...]], images: int, rng: 
     """Places of the output that are looked at, (P, 2) rows and columns (of a MatMul: (P, 1) rows)."""
     output, weight = shapes[layer.node.output[0]], shapes[layer.name]
     unknown = int(np.prod(weight[1:])) if layer.kind == "Conv" else max(weight)
-    wanted = max(8, -(-SAMPLES_A_WEIGHT * unknown // images))
+    rows = min(SAMPLES_A_WEIGHT * unknown, MOST_VALUES // unknown)
+    wanted = max(8, -(-rows // images))
     if layer.kind == "Conv":
         every = np.stack(np.unravel_index(np.arange(output[2] * output[3]), output[2:]), 1)
     else:

@@ -44,7 +44,7 @@ class Options:
     exclude: tuple[str, ...] = ()
     reconstruct: bool = True
     images: int = 64
-    ridge: float = 0.1
+    ridge: float = 0.03
 
     def __post_init__(self) -> None:
         if not 0 <= self.ratio < 1:
@@ -62,7 +62,7 @@ class Options:
         if self.images < 1:
             raise ValueError(f"images is {self.images}: give how many images to fit to, 1 or more")
         if self.ridge <= 0:
-            raise ValueError(f"ridge is {self.ridge}: give a small positive number, such as 0.1")
+            raise ValueError(f"ridge is {self.ridge}: give a small positive number, such as 0.03")
 
 
 def apply(network: Network, options: Options, context: Context) -> Outcome:
@@ -123,7 +123,7 @@ def _chosen(chooser: Chooser, costs: Costs, options: Options) -> tuple[NDArray[n
     if not options.target_macs:
         return choose(options.ratio), ""
     wanted = options.target_macs * costs.total()
-    removed = for_macs(chooser, choose, costs, wanted)
+    removed = for_macs(chooser, choose, costs, wanted, options.scope == "layer")
     reached = costs.total(removed)
     if reached > wanted:
         return removed, (
