@@ -125,11 +125,12 @@ def main() -> int:
         print(f"train_classifier: {error}", file=sys.stderr)
         return 2
     result = accuracy(network, data.test)
+    names = ("epochs", "batch", "rate", "weight_decay", *(("alpha", "temperature") if teacher else ()))
     provenance = {
         "script": "scripts/train_classifier.py",
         "data": data.name,
-        **{name: getattr(setting, name) for name in Setting.__annotations__},
-        "teacher": args.teacher.name if args.teacher else "",
+        **{name: getattr(setting, name) for name in names},
+        **({"teacher": args.teacher.name} if args.teacher else {}),
         "torch": str(torch.__version__),
     }
     write_bundle(network, args.bundle, measured=figures(result), provenance=provenance)
