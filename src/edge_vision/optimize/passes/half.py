@@ -177,6 +177,8 @@ def _stored(proto: onnx.ModelProto, kept: set[str], kind: int) -> None:
     casts = []
     done: dict[str, str] = {}
     narrow = helper.tensor_dtype_to_np_dtype(kind)
+    if np.dtype(narrow).itemsize != 2:
+        raise PassError(NAME, f"onnx {onnx.__version__} cannot write bfloat16", "pip install -U onnx, or use type fp16")
     tables = {tensor.name: tensor for tensor in proto.graph.initializer}
     for layer in View(proto).layers:
         tensor = tables[layer.name]
