@@ -348,8 +348,20 @@ def test_lowering_does_not_change_the_function(size: int, stride: int, pad: int,
     np.testing.assert_allclose(outputs(lowered, images(2)), outputs(proto, images(2)), atol=1e-4)
 
 
+@pytest.mark.parametrize(("size", "stride", "pad"), STEMS)
+def test_lowering_of_channels_first_images(size: int, stride: int, pad: int) -> None:
+    g = Graph(channels_last=False)
+    proto = g.proto(g.conv(g.add("Relu", g.conv("images", "stem", 3, 8, size, stride, pad)), "next", 8, 4))
+    lowered = onnx.ModelProto()
+    lowered.CopyFrom(proto)
+    assert bool(lowering.lower(lowered)) == (stride > 1)
+    given = np.random.default_rng(0).normal(size=(2, 3, SIZE, SIZE)).astype(np.float32)
+    np.testing.assert_allclose(outputs(lowered, given), outputs(proto, given), atol=1e-4)
+
+
 def test_what_cannot_be_lowered_is_left() -> None:
-    proto = classifier()
+    g = Graph(channels_last=False)
+    proto = g.proto(g.conv(g.add("Relu", "images"), "stem", 3, 8, stride=2))
     same = onnx.ModelProto()
     same.CopyFrom(proto)
     assert lowering.lower(same, ()) == ()

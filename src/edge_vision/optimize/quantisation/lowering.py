@@ -125,7 +125,7 @@ def unit_pixels(proto: onnx.ModelProto) -> bool:
 
 
 def group_pixels(proto: onnx.ModelProto) -> bool:
-    """In place, for channels-last images that only a strided first convolution reads: neighbouring pixels of a row
+    """In place, for images that only a strided first convolution reads: with channels last, neighbouring pixels of a row
     become one of more channels, which is the same memory, and the convolution steps by one along the row. Its weights
     are the old ones, with zeros between them. Where one step's pixels have no multiple of four channels, the pixels of
     several outputs are joined, and what comes out is taken apart, which is the same memory again. (6x6, stride 4, of
@@ -135,16 +135,17 @@ def group_pixels(proto: onnx.ModelProto) -> bool:
     """
     view = View(proto)
     stem = _stem(view)
-    if stem is None:
-        return False
-    node = view.sole_consumer(stem.values)
+    source = view.inputs[0]
+    values = source if stem is None else stem.values
+    node = view.sole_consumer(values)
     layer = next((layer for layer in view.layers if layer.node is node), None)
     shape = input_shape(proto)
-    if node is None or layer is None or len(shape) != 4 or not _can_group(view, layer, stem.values):
+    if node is None or layer is None or len(shape) != 4 or not _can_group(view, layer, values):
         return False
-    _, height, width, channels = (int(size) for size in shape)
+    sizes_of = [int(size) for size in shape]
+    height, width, channels = sizes_of[1:] if stem is not None else (*sizes_of[2:], sizes_of[1])
     weight = np.asarray(view.constant(layer.name))
-    grouping = _grouping(node, weight, width, channels)
+    grouping = _grouping(node, weight, width, channels, may_pad=stem is not None)
     if grouping is None:
         return False
     down, step = integers(node, "strides", (1, 1))
@@ -161,14 +162,20 @@ def group_pixels(proto: onnx.ModelProto) -> bool:
         layer.name: weights,
         sizes: np.array([1, height, grouping.total // grouping.span, grouping.span * channels], np.int64),
     }
-    nodes, read = [], stem.source
+    nodes, read = [], source
+    image = fresh_name(proto, "pixels/grouped")
+    if stem is None:
+        read = fresh_name(proto, "pixels/last")
+        nodes.append(helper.make_node("Transpose", [source], [read], perm=[0, 2, 3, 1]))
     if grouping.total > width:
         amounts, read = fresh_name(proto, "pixels/padded/pads"), fresh_name(proto, "pixels/padded")
         constants[amounts] = np.array([0, 0, pads[1], 0, 0, 0, grouping.total - width - pads[1], 0], np.int64)
-        nodes.append(helper.make_node("Pad", [stem.source, amounts], [read]))
-    image = fresh_name(proto, "pixels/grouped")
+        nodes.append(helper.make_node("Pad", [source, amounts], [read]))
     nodes.append(helper.make_node("Reshape", [read, sizes], [image]))
-    view.consumers[stem.source][0].input[0] = image
+    view.consumers[source][0].input[0] = image
+    if stem is None:
+        node.input[0] = fresh_name(proto, "pixels/first")
+        nodes.append(helper.make_node("Transpose", [image], [node.input[0]], perm=[0, 3, 1, 2]))
     across = [pads[0], grouping.before, pads[2], grouping.after]
     _set_attributes(node, kernel_shape=[rows, grouping.reach], strides=[down, 1], pads=across)
     if joined > 1:
@@ -197,7 +204,7 @@ class _Grouping:
     wide: int
 
 
-def _grouping(node: onnx.NodeProto, weight: NDArray, width: int, channels: int) -> _Grouping | None:
+def _grouping(node: onnx.NodeProto, weight: NDArray, width: int, channels: int, *, may_pad: bool) -> _Grouping | None:
     step = integers(node, "strides", (1, 1))[1]
     pads, columns = integers(node, "pads", (0, 0, 0, 0)), weight.shape[3]
     wide = (width + pads[1] + pads[3] - columns) // step + 1
@@ -211,7 +218,7 @@ def _grouping(node: onnx.NodeProto, weight: NDArray, width: int, channels: int) 
     reach = before + (read - 1 - pads[1]) // span + 1
     after = wide // joined - 1 + reach - before - width // span
     # Where that saves a pixel to read, padding is written out before instead of being the convolution's own.
-    if -(-read // span) < reach:
+    if may_pad and -(-read // span) < reach:
         reach = -(-read // span)
         total = (wide // joined - 1 + reach) * span
         return _Grouping(joined, span, reach, 0, 0, 0, total, wide) if total >= width + pads[1] else None
