@@ -125,11 +125,11 @@ def unit_pixels(proto: onnx.ModelProto) -> bool:
 
 
 def group_pixels(proto: onnx.ModelProto) -> bool:
-    """In place, for images that only a strided first convolution reads: with channels last, neighbouring pixels of a row
-    become one of more channels, which is the same memory, and the convolution steps by one along the row. Its weights
-    are the old ones, with zeros between them. Where one step's pixels have no multiple of four channels, the pixels of
-    several outputs are joined, and what comes out is taken apart, which is the same memory again. (6x6, stride 4, of
-    the bundled detector: 0.53 to 0.37 ms; 3x3, stride 2, on 224 x 224 pixels: 1.0 to 0.4 ms.)
+    """In place, for images that only a strided first convolution reads: with channels last, neighbouring pixels of a
+    row become one of more channels, which is the same memory, and the convolution steps by one along the row. Its
+    weights are the old ones, with zeros between them. Where one step's pixels have no multiple of four channels, the
+    pixels of several outputs are joined, and what comes out is taken apart, which is the same memory again. (6x6,
+    stride 4, of the bundled detector: 0.53 to 0.37 ms; 3x3, stride 2, on 224 x 224 pixels: 1.0 to 0.4 ms.)
 
     False, and nothing changed, where the graph does not begin so.
     """
