@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 from edge_vision.datatypes import Detections, Frame, Tracks
 from edge_vision.inference import InferenceError
 from edge_vision.inference.bundle import MODEL_SUFFIXES
+from edge_vision.inference.packing import is_packed
 from edge_vision.inference.embedding import Embedder
 from edge_vision.inference.security import BundlePolicy, open_bundle
 from edge_vision.paths import find_model
@@ -76,7 +77,7 @@ class AppearanceInputs:
         path = find_model(parameters.appearance_model)
         try:
             policy = BundlePolicy(parameters.bundle_policy, parameters.trusted_keys, parameters.bundle_key)
-            decoder = "embedding" if path.suffix in MODEL_SUFFIXES else None
+            decoder = "embedding" if path.suffix in MODEL_SUFFIXES or is_packed(path) else None
             log = node.get_logger()
             with open_bundle(path, policy, warn=log.warning, decoder=decoder) as bundle:
                 self.embedder = Embedder.load(bundle, backend=parameters.appearance_backend, log=log.info)

@@ -2,6 +2,7 @@
 
 * `preparing`: what can be quantised, and the graph made ready; `placement`: which layers and tensors, and the decode
   tail that stays float; `ranges`: calibration by onnxruntime.quantization; `scales`; `qdq`: the pairs written;
+* `stem`, `lowering`: parts of a graph said as integer kernels like them;
 * `quantising`: the steps together, the best calibration chosen and sensitive layers taken back by measurement;
 * `small`: the file as it is shipped.
 """

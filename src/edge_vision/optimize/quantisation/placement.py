@@ -25,7 +25,7 @@ import onnx
 
 from edge_vision.optimize.graphs.shapes import Shape
 from edge_vision.optimize.graphs.view import Layer, View, attribute, integer
-from edge_vision.optimize.quantisation.lowering import pixel_factor
+from edge_vision.optimize.quantisation.stem import pixel_factor
 
 LAYERS = ("Conv", "Gemm", "MatMul")
 ACTIVATIONS = ("Relu", "Clip")
