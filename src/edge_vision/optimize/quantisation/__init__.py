@@ -4,7 +4,7 @@
   tail that stays float; `ranges`: calibration by onnxruntime.quantization; `scales`; `qdq`: the pairs written;
 * `stem`, `lowering`: parts of a graph said as integer kernels like them;
 * `quantising`: the steps together, the best calibration chosen and sensitive layers taken back by measurement;
-* `small`: the file as it is shipped.
+* `small`: the file as it is shipped; `weight_only`: weights in 4 bits, computed in float.
 """
 
 from edge_vision.optimize.quantisation.options import Quantisation

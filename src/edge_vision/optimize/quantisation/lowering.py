@@ -19,7 +19,8 @@ from edge_vision.optimize.quantisation.stem import group_pixels, unit_pixels
 
 
 def lower(proto: onnx.ModelProto, heads: Collection[str] = ()) -> tuple[str, ...]:
-    """All of the below and of `stem`, in place; returns what was done, for people. heads: outputs of layers that lead to the tail."""
+    """All of the below and of `stem`, in place; returns what was done, for people. heads: outputs of layers that lead
+    to the tail."""
     done = []
     if unit_pixels(proto):
         done.append("pixels scaled to 0..1 in the first layer's weights")
