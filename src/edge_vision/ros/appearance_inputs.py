@@ -12,8 +12,8 @@ from numpy.typing import NDArray
 from edge_vision.datatypes import Detections, Frame, Tracks
 from edge_vision.inference import InferenceError
 from edge_vision.inference.bundle import MODEL_SUFFIXES
-from edge_vision.inference.packing import is_packed
 from edge_vision.inference.embedding import Embedder
+from edge_vision.inference.packing import is_packed
 from edge_vision.inference.security import BundlePolicy, open_bundle
 from edge_vision.paths import find_model
 from edge_vision.ros import adapters
