@@ -62,14 +62,19 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--threads", type=int, default=1, help="threads of the backends")
     parser.add_argument("--seed", type=int, default=0, help="everything random follows from it")
     parser.add_argument("--dry-run", action="store_true", help="check everything, say what would be done, and end")
-    parser.add_argument("--list", action="store_true", help="passes, with their options, and shipped recipes")
+    parser.add_argument(
+        "--list",
+        nargs="?",
+        const="",
+        metavar="PASS",
+        help="passes and shipped recipes; of one pass, what its options mean",
+    )
     parser.add_argument("--json", action="store_true", help="print the report as JSON")
 
 
 def run(args: argparse.Namespace) -> int:
-    if args.list:
-        print(json.dumps(_catalogue(), indent=2) if args.json else _listed())
-        return 0
+    if args.list is not None:
+        return _list(args.list, args.json)
     if not args.model or not args.data:
         return _fail("give a model and --data; --list shows what can be done to it", 2)
     if not 0 <= args.max_drop < 1:
@@ -155,6 +160,27 @@ def _catalogue() -> dict[str, Any]:
     }
     recipes = {name: read_recipe(name).as_dict() for name in shipped_recipes()}
     return {"passes": passes, "recipes": recipes}
+
+
+def _list(name: str, as_json: bool) -> int:
+    import inspect
+
+    from edge_vision.optimize.passes import PASSES, optimisation_pass
+
+    if name and name not in PASSES:
+        return _fail(f"there is no pass {name!r}: {', '.join(PASSES)}", 2)
+    if not name:
+        print(json.dumps(_catalogue(), indent=2) if as_json else _listed())
+        return 0
+    module = optimisation_pass(name)
+    about = _catalogue()["passes"][name]
+    print(json.dumps(about, indent=2) if as_json else f"{name}: {module.SUMMARY}\n")
+    if not as_json:
+        for kind in reversed(module.Options.__mro__[:-1]):
+            if kind.__doc__ and "__doc__" in vars(kind):
+                print(inspect.cleandoc(kind.__doc__) + "\n")
+        print("\n".join(f"{key}: {value}" for key, value in about["options"].items()))
+    return 0
 
 
 def _listed() -> str:

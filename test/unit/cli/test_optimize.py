@@ -172,6 +172,12 @@ def test_what_is_done_is_listed_and_planned_without_doing_it(model, images, tmp_
     assert "collaborative" in listed
     assert main(["optimize", "--list", "--json"]) == 0
     assert json.loads(capsys.readouterr().out)["passes"]["int8"]["needs"] == ["calibration"]
+    assert main(["optimize", "--list", "prune"]) == 0
+    told = capsys.readouterr().out
+    assert "share of the chosen layers' weights that become zero" in told
+    assert "keep_first: not the layers that read the image" in told, "of what it has in common with others, too"
+    assert main(["optimize", "--list", "prun"]) == 2
+    capsys.readouterr()
     assert optimize(model, images, tmp_path / "out", "--recipe", "int8", "--dry-run") == 0
     assert "clean_up -> int8" in capsys.readouterr().out
     assert not (tmp_path / "out").exists()

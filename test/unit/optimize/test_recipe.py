@@ -25,7 +25,7 @@ def test_every_pass_says_what_it_is_and_has_sound_defaults(name) -> None:
     assert {"calibration", "train", "teacher", "torch"} >= module.NEEDS
     (step,) = recipe_of({"steps": [name]}).steps
     assert step.options == module.Options()
-    documented = module.Options.__doc__ or ""
+    documented = "\n".join(kind.__doc__ or "" for kind in module.Options.__mro__)
     for option in module.Options.__dataclass_fields__:
         assert option in documented, f"{name}.{option} is not described"
 
