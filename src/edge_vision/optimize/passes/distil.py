@@ -29,6 +29,7 @@ class Options(TrainingOptions):
     """
 
     epochs: int = 30
+    rate: float = 2e-3
     temperature: float = 4.0
     alpha: float = 0.9
     smoothing: float = 0.0

@@ -25,7 +25,7 @@ class Options(TrainingOptions):
     """
 
     epochs: int = 8
-    rate: float = 3e-4
+    rate: float = 1e-3
     alpha: float = 0.0
     temperature: float = 4.0
     smoothing: float = 0.0

@@ -73,12 +73,13 @@ class DetectorDistillation(Loss):
     """The teacher's raw outputs, and with `heads` > 0 the results of the last convolutions before the tail as well.
 
     objectness: channel of the outputs' rows that says whether there is an object at all (see `OBJECTNESS`), None where
-    the class scores say it. box: weight of what is no score: with 1, a network learns where
-    objects are long before how large they are (measured: 4 gives 0.08 mAP50-95 more after two short epochs). heads: weight of the convolutions' results, which are
-    left out where student and teacher do not have the same of them.
+    the class scores say it. box: weight of what is no score; with 1, where objects are is learnt long before how large
+    they are (conveyor_parts with a quarter of its channels gone, after 800 images: mAP50-95 0.61 with 1, 0.73 with 8,
+    0.75 with 16). heads: weight of the convolutions' results, which are left out where student and teacher do not have
+    the same of them.
     """
 
-    def __init__(self, objectness: int | None = None, *, box: float = 4.0, heads: float = 0.0) -> None:
+    def __init__(self, objectness: int | None = None, *, box: float = 16.0, heads: float = 0.0) -> None:
         super().__init__()
         self.objectness, self.box, self.heads = objectness, box, heads
         self.description = f"detector distillation, objectness {objectness}, box {box}, heads {heads}"
