@@ -20,6 +20,7 @@ from numpy.typing import NDArray
 from onnx import TensorProto, helper, numpy_helper
 
 from edge_vision.optimize.binary.bits import packed_bytes, unpacked
+from edge_vision.optimize.graphs.editing import replace_nodes
 
 EPSILON = 1e-5
 MARK = "/binary"
@@ -97,7 +98,7 @@ class Writer:
         self.node("BatchNormalization", [made, *values], node.output[0], epsilon=EPSILON)
 
     def finished(self) -> onnx.ModelProto:
-        _replace(self.proto, self.nodes)
+        replace_nodes(self.proto, self.nodes)
         known = {tensor.name for tensor in self.proto.graph.initializer}
         for name, value in self._values.items():
             if name not in known:
@@ -187,7 +188,7 @@ def remove_unused(proto: onnx.ModelProto) -> onnx.ModelProto:
         if wanted.intersection(node.output):
             nodes.append(node)
             wanted.update(node.input)
-    _replace(proto, nodes[::-1])
+    replace_nodes(proto, nodes[::-1])
     kept = [tensor for tensor in proto.graph.initializer if tensor.name in wanted]
     copies = []
     for tensor in kept:
@@ -197,13 +198,3 @@ def remove_unused(proto: onnx.ModelProto) -> onnx.ModelProto:
     del proto.graph.initializer[:]
     proto.graph.initializer.extend(copies)
     return proto
-
-
-def _replace(proto: onnx.ModelProto, nodes: Sequence[onnx.NodeProto]) -> None:
-    copies = []
-    for node in nodes:
-        copy = onnx.NodeProto()
-        copy.CopyFrom(node)
-        copies.append(copy)
-    del proto.graph.node[:]
-    proto.graph.node.extend(copies)

@@ -15,6 +15,7 @@ import torch
 from onnx import TensorProto, helper, numpy_helper
 from torch import Tensor
 
+from edge_vision.optimize.graphs.editing import replace_nodes
 from edge_vision.optimize.training.detection_loss import head_tensors
 from edge_vision.optimize.training.graph import TorchGraph
 
@@ -54,7 +55,7 @@ def with_normalisation(graph: TorchGraph, sample: Sequence[Tensor]) -> tuple[onn
             numpy_helper.from_array(value.astype(np.float32), key)
             for key, value in zip(inputs, values.values(), strict=True)
         )
-    _replace(proto, nodes)
+    replace_nodes(proto, nodes)
     return proto, names
 
 
@@ -89,7 +90,7 @@ def without_normalisation(proto: onnx.ModelProto, names: Sequence[str]) -> onnx.
             layer.input.append(bias.name)
         bias.CopyFrom(numpy_helper.from_array(((before - mean) * factor + shift).astype(np.float32), bias.name))
         layer.output[0] = node.output[0]
-    _replace(result, nodes)
+    replace_nodes(result, nodes)
     kept = [t for t in result.graph.initializer if not any(t.name.startswith(f"{mark}/") for mark in marks)]
     copies = [_copied(tensor) for tensor in kept]
     del result.graph.initializer[:]
@@ -143,16 +144,6 @@ def _statistics(
     means = [s / n for s, n in zip(sums, counts, strict=True)]
     variances = [(q / n - m.square()).clamp(min=0) for q, n, m in zip(squares, counts, means, strict=True)]
     return [m.numpy() for m in means], [v.numpy() for v in variances]
-
-
-def _replace(proto: onnx.ModelProto, nodes: Sequence[onnx.NodeProto]) -> None:
-    copies = []
-    for node in nodes:
-        copy = onnx.NodeProto()
-        copy.CopyFrom(node)
-        copies.append(copy)
-    del proto.graph.node[:]
-    proto.graph.node.extend(copies)
 
 
 def _copied(tensor: onnx.TensorProto) -> onnx.TensorProto:
