@@ -60,6 +60,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--packed", action="store_true", help="write the bundle with its weights entropy-coded")
     parser.add_argument("--closest", action="store_true", help="where no recipe keeps the budget write the closest")
     parser.add_argument("--threads", type=int, default=1, help="threads of the backends")
+    parser.add_argument("--training-threads", type=int, default=0, help="threads that train; 0: all cores")
     parser.add_argument("--seed", type=int, default=0, help="everything random follows from it")
     parser.add_argument("--dry-run", action="store_true", help="check everything, say what would be done, and end")
     parser.add_argument(
@@ -83,6 +84,8 @@ def run(args: argparse.Namespace) -> int:
         value = getattr(args, name)
         if value is not None and value < 1:
             return _fail(f"--{name.replace('_', '-')} is {value}. Give a number from 1 up", 2)
+    if args.training_threads < 0:
+        return _fail(f"--training-threads is {args.training_threads}. Give 0 for all cores, or a number of them", 2)
     try:
         import onnx  # noqa: F401
 
@@ -115,6 +118,7 @@ def run(args: argparse.Namespace) -> int:
         packed=args.packed,
         closest=args.closest,
         threads=args.threads,
+        training_threads=args.training_threads,
         seed=args.seed,
         dry_run=args.dry_run,
         command=shown(["edge_vision", "optimize", *_given()]),

@@ -62,6 +62,7 @@ class Request:
     packed: bool = False
     closest: bool = False
     threads: int = 1
+    training_threads: int = 0
     seed: int = 0
     dry_run: bool = False
     command: str = ""
@@ -131,7 +132,7 @@ def carry_out(request: Request, say: Callable[[str], None]) -> Done:
     )
     for recipe in wanted:
         check_needs(recipe, True)
-    settings = Settings(request.work, request.seed, request.threads, _bar, say)
+    settings = Settings(request.work, request.seed, request.threads, request.training_threads, _bar, say)
     chosen = request.backend
     if chosen == AUTO:
         chosen = fastest_backend(network, request.backends, request.work, request.threads)

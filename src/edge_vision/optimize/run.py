@@ -44,11 +44,13 @@ class Stage:
 
 @dataclass(frozen=True)
 class Settings:
-    """work: folder that keeps the steps; bar: makes progress bars; threads: 0 for the runtimes' own rule."""
+    """work: folder that keeps the steps; bar: makes progress bars; threads: 0 for the runtimes' own rule;
+    training_threads: 0 for all cores."""
 
     work: Path
     seed: int = 0
     threads: int = 0
+    training_threads: int = 0
     bar: Callable[[str, int], Bar] | None = None
     log: Callable[[str], None] = lambda line: None
 
@@ -58,10 +60,13 @@ def apply_recipe(
 ) -> tuple[Stage, ...]:
     """The network as it was given and after each step of the recipe.
 
-    teacher: what distilling steps learn from, `network` where it is None. Raises PassError where a step cannot be done,
+    teacher: what distilling steps learn from, `network` where it is None; then, after a step that changes what is
+    answered (another input size, fewer heads), the network that this step made, since nobody learns from answers of
+    another shape. Raises PassError where a step cannot be done,
     or needs what is not there (which is said before the first step is begun).
     """
     check_needs(recipe, data is not None)
+    given = teacher is not None
     teacher = teacher or network
     taught = digest(teacher.proto)
     stages = [Stage("original", network, key=digest(network.proto))]
@@ -77,7 +82,17 @@ def apply_recipe(
         }
         key = hashlib.sha256(json.dumps(relevant, sort_keys=True, default=str).encode()).hexdigest()[:20]
         stages.append(_stage(step, before, key, data, teacher, settings))
+        if not given and _answers(stages[-1].network) != _answers(before.network):
+            teacher = stages[-1].network
+            taught = digest(teacher.proto)
     return tuple(stages)
+
+
+def _answers(network: Network) -> list[tuple[int | str, ...]]:
+    """Shapes of the input and the outputs."""
+    outputs = [output.type.tensor_type.shape.dim for output in network.proto.graph.output]
+    size = (network.input.width, network.input.height)
+    return [size, *(tuple(dim.dim_value or dim.dim_param for dim in dims) for dims in outputs)]
 
 
 def check_needs(recipe: Recipe, data: bool) -> None:
@@ -108,6 +123,7 @@ def _stage(step: Step, before: Stage, key: str, data: Data | None, teacher: Netw
         teacher=teacher,
         seed=settings.seed,
         threads=settings.threads,
+        training_threads=settings.training_threads,
         **({"bar": settings.bar} if settings.bar else {}),
     )
     begun = time.monotonic()

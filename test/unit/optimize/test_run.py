@@ -9,10 +9,12 @@ import numpy as np
 import onnx
 import pytest
 
+from edge_vision.datatypes import Detections
 from edge_vision.inference.bundle import load_bundle
 from edge_vision.inference.classifier import Classifier
 from edge_vision.inference.preprocess import InputSpec
 from edge_vision.optimize.architectures import plain_cnn
+from edge_vision.optimize.data import Data, Split
 from edge_vision.optimize.network import Network
 from edge_vision.optimize.passes import PassError
 from edge_vision.optimize.recipe import recipe_of
@@ -126,3 +128,21 @@ def test_a_folder_of_somebody_else_is_left_alone(network, tmp_path) -> None:
     (tmp_path / "photos" / "a.jpg").write_bytes(b"x")
     with pytest.raises(FileExistsError, match="Name another folder"):
         exclusive(tmp_path / "photos")
+
+
+def test_who_answers_in_another_shape_is_no_teacher(repository, tmp_path) -> None:
+    pytest.importorskip("torch", reason="training needs PyTorch")
+    bundle = load_bundle(repository / "models" / "conveyor_parts")
+    network = Network(onnx.load(str(bundle.variants[0].path)), bundle)
+    images = np.random.default_rng(2).integers(0, 256, (8, 240, 320, 3), np.uint8)
+    nothing = Detections(np.empty((0, 4), np.float32), np.empty(0, np.float32), np.empty(0, np.int64))
+    split = Split(images, (nothing,) * 8, np.zeros(8, np.int64))
+    data = Data("noise", split, split, split, network.labels, lambda width, height: data)
+    tuned = {"fine_tune": {"epochs": 1, "batch": 4, "validation": 0}}
+    recipe = recipe_of({"steps": [{"drop_heads": {"strides": [16]}}, tuned]})
+    stages = apply_recipe(network, recipe, data, Settings(tmp_path))
+    (output,) = stages[-1].network.proto.graph.output
+    assert [dim.dim_value for dim in output.type.tensor_type.shape.dim] == [1, 1200, 12]
+    assert stages[-1].facts["epochs"] == 1
+    with pytest.raises(PassError, match="not like"):  # who is named as the teacher stays it
+        apply_recipe(network, recipe, data, Settings(tmp_path / "named"), network)

@@ -70,7 +70,8 @@ class Context:
 
     data: None where none was given; its images fit the network's input. teacher: the network that a distillation learns
     from, by default the one the recipe began with. work: a folder of this step's own, in which it keeps checkpoints and
-    finds them again when the run is resumed. bar(description, total): a progress bar. threads: for runtimes and torch.
+    finds them again when the run is resumed. bar(description, total): a progress bar. threads: for runtimes;
+    training_threads: for PyTorch, 0 for all cores.
     """
 
     work: Path
@@ -78,6 +79,7 @@ class Context:
     teacher: Network | None = None
     seed: int = 0
     threads: int = 0
+    training_threads: int = 0
     bar: Callable[[str, int], Bar] = field(default=lambda description, total: _Silent())
 
 

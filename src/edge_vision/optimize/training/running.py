@@ -101,7 +101,7 @@ def train(
             augmentation=varied,
             work=context.work,
             seed=context.seed,
-            threads=context.threads,
+            threads=context.training_threads,
             device=options.device,
             bar=context.bar,
             title=name,
