@@ -4,33 +4,42 @@
     python scripts/train_classifier.py --bundle build/classifier/teacher
     python scripts/study_distillation.py --teacher build/classifier/teacher --work build/classifier/study
 
-Both are the same network from the same random weights, on the same images in the same order for the same epochs; only
-the loss differs. Every training keeps its checkpoint, and its bundle when it is done: an interrupted study goes on.
-Prints a Markdown table; points are of top-1 on the test clips, with the 95 % interval of the paired difference.
+The student begins with the same random weights each time and is trained for as many steps:
+
+* alone, on the images that have labels (the first `--labelled` of the training images);
+* distilled on the same images, from labels and the teacher's answers;
+* distilled on all training images, from the teacher's answers alone: a teacher needs no labels, and images without any
+  are what a robot has plenty of.
+
+Every training keeps its checkpoint, and its bundle when it is done: an interrupted study goes on. Prints Markdown
+tables; points are of top-1 on the test clips, with the 95 % interval of the paired difference.
 """
 
 from __future__ import annotations
 
 import argparse
 import dataclasses
-import json
 import sys
 from pathlib import Path
 
+import numpy as np
 from train_classifier import DATA, Setting, opened, progress, trained
 
+from distillation_table import Row, finished, told  # isort: skip  # train_classifier finds the package
 from edge_vision.optimize.architectures import pixels
 from edge_vision.optimize.data import Data
 from edge_vision.optimize.loading import load_data
-from edge_vision.optimize.measure.accuracy import Accuracy, accuracy, drop
+from edge_vision.optimize.measure.accuracy import Accuracy, accuracy
 from edge_vision.optimize.network import Network
 from edge_vision.optimize.saving import write_bundle
 from edge_vision.simulation import LABELS
 
 
-def measured(setting: Setting, data: Data, work: Path, threads: int, teacher: Network | None) -> Accuracy:
+def measured(
+    setting: Setting, data: Data, work: Path, kind: str, threads: int, teacher: Network | None = None
+) -> Accuracy:
     """Of the network that is in `work`, or is trained there."""
-    folder = work / f"{'taught' if teacher else 'alone'}_{setting.seed}"
+    folder = work / f"{kind}_{setting.seed}"
     if (folder / "bundle" / "model.yaml").is_file():
         return accuracy(opened(folder / "bundle"), data.test)
     network = trained(setting, data, folder, threads, teacher)
@@ -43,34 +52,38 @@ def main() -> None:
     parser.add_argument("--teacher", type=Path, required=True, help="bundle of train_classifier.py")
     parser.add_argument("--work", type=Path, required=True)
     parser.add_argument("--data", default=DATA)
+    parser.add_argument("--labelled", type=int, default=300, help="training images whose labels are used")
     parser.add_argument("--seeds", type=int, default=3)
     parser.add_argument("--threads", type=int, default=2)
-    usual = Setting(width=0.35, last=128)
+    usual = Setting(plain="16,32,64,64", epochs=100, alpha=0.5)
     for name, kind in Setting.__annotations__.items():
         if name != "seed":
-            convert = {"int": int, "float": float}[kind]
+            convert = {"int": int, "float": float, "str": str}[kind]
             parser.add_argument(f"--{name.replace('_', '-')}", type=convert, default=getattr(usual, name))
     args = parser.parse_args()
     teacher = opened(args.teacher)
-    spec = teacher.input
-    data = load_data(args.data, pixels(spec.width, spec.height), "classify", LABELS, bar=progress)
-    best = accuracy(teacher, data.test)
-    rows = []
+    everything = load_data(args.data, pixels(*_size(teacher)), "classify", LABELS, bar=progress)
+    few = dataclasses.replace(everything, train=everything.train.part(np.arange(args.labelled)))
+    same, transfer = [], []
     for seed in range(1, args.seeds + 1):
         given = {name: getattr(args, name) for name in Setting.__annotations__ if name != "seed"}
         setting = Setting(seed=seed, **given)
-        alone = measured(setting, data, args.work, args.threads, None)
-        taught = measured(setting, data, args.work, args.threads, teacher)
-        gain = drop(taught, alone)  # by how much the one alone is below
-        rows.append((seed, alone.value, taught.value, gain))
-        print(json.dumps({"seed": seed, "alone": alone.value, "taught": taught.value, "gain": gain.value}), flush=True)
-    print(f"\nTeacher: {100 * best.value:.1f} % ({100 * best.low:.1f} to {100 * best.high:.1f}).\n")
-    print("| seed | alone | distilled | gain in points (95 %) |\n|---|---|---|---|")
-    for seed, before, after, gain in rows:
-        interval = f"{100 * gain.low:.1f} to {100 * gain.high:.1f}"
-        print(f"| {seed} | {100 * before:.1f} % | {100 * after:.1f} % | {100 * gain.value:+.1f} ({interval}) |")
-    mean = sum(row[3].value for row in rows) / len(rows)
-    print(f"\nMean gain {100 * mean:.1f} points over {len(rows)} seeds.")
+        alone = measured(setting, few, args.work, "alone", args.threads)
+        taught = measured(setting, few, args.work, "taught", args.threads, teacher)
+        same.append(finished(Row(seed, alone, taught)))
+        epochs = max(1, round(args.epochs * len(few.train) / len(everything.train)))
+        answers = dataclasses.replace(setting, alpha=1.0, epochs=epochs)
+        taught = measured(answers, everything, args.work, "transfer", args.threads, teacher)
+        transfer.append(finished(Row(seed, alone, taught)))
+    best = accuracy(teacher, everything.test)
+    print(f"\n{args.labelled} images with labels; distilled on the same images:")
+    print(told(best, same))
+    print(f"\nDistilled on {len(everything.train)} images, of which no label was used:")
+    print(told(best, transfer))
+
+
+def _size(network: Network) -> tuple[int, int]:
+    return network.input.width, network.input.height
 
 
 if __name__ == "__main__":

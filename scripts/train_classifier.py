@@ -29,7 +29,7 @@ import torch  # noqa: E402
 from tqdm import tqdm  # noqa: E402
 
 from edge_vision.inference.bundle import load_bundle  # noqa: E402
-from edge_vision.optimize.architectures import mobilenet_v2, pixels  # noqa: E402
+from edge_vision.optimize.architectures import mobilenet_v2, pixels, plain_cnn  # noqa: E402
 from edge_vision.optimize.data import Data  # noqa: E402
 from edge_vision.optimize.loading import DataError, load_data  # noqa: E402
 from edge_vision.optimize.measure.accuracy import Accuracy, accuracy  # noqa: E402
@@ -38,20 +38,31 @@ from edge_vision.optimize.saving import write_bundle  # noqa: E402
 from edge_vision.optimize.training.errors import TrainingError  # noqa: E402
 from edge_vision.optimize.training.inputs import Augmentation  # noqa: E402
 from edge_vision.optimize.training.loop import fit  # noqa: E402
-from edge_vision.optimize.training.losses import Combined, CrossEntropy, Distillation, Loss  # noqa: E402
+from edge_vision.optimize.training.losses import (  # noqa: E402
+    Combined,
+    CrossEntropy,
+    Distillation,
+    FeatureMatching,
+    Loss,
+)
 from edge_vision.optimize.training.schedule import Schedule  # noqa: E402
 from edge_vision.simulation import LABELS  # noqa: E402
 
 DATA = "sim://parts"
+FEATURES = "features"  # both architectures call so what their last layer reads
 # Parts lie at any angle, and mirrored ones are of the same class.
 VARIED = Augmentation(horizontal_flip=True, vertical_flip=True, shift=0.08, brightness=0.3, colour=0.08)
 
 
 @dataclass(frozen=True)
 class Setting:
-    """What a training depends on besides its data. last: channels before the classifier, 0 for the paper's. alpha:
-    weight of the teacher's answers against the labels; temperature: that they are compared at."""
+    """What a training depends on besides its data. plain: channels of a plain CNN's layers, such as 16,32,64,64, in
+    place of MobileNetV2; width: MobileNetV2's multiplier; last: its channels before the classifier, 0 for the paper's.
+    alpha: weight of the teacher's answers against the labels; temperature: that they are compared at; hint: weight of
+    the teacher's features (what its last layer reads), which the student's are to tell by a linear map (Romero et al.
+    2015, arXiv:1412.6550)."""
 
+    plain: str = ""
     width: float = 1.0
     last: int = 0
     epochs: int = 12
@@ -61,16 +72,28 @@ class Setting:
     seed: int = 1
     alpha: float = 0.9
     temperature: float = 4.0
+    hint: float = 0.0
+
+
+def untrained(setting: Setting, labels: tuple[str, ...], width: int, height: int) -> Network:
+    """The setting's network with weights drawn from its seed, for images of `width` x `height` pixels."""
+    spec = pixels(width, height)
+    if setting.plain:
+        channels = tuple(int(text) for text in setting.plain.split(","))
+        return plain_cnn(labels, spec, channels=channels, seed=setting.seed)
+    return mobilenet_v2(labels, spec, width=setting.width, last=setting.last or None, seed=setting.seed)
 
 
 def trained(setting: Setting, data: Data, work: Path, threads: int, teacher: Network | None = None) -> Network:
     """A network trained on the data; `work` keeps its checkpoint, from which an interrupted training goes on."""
     height, width = data.train.images.shape[1:3]
-    name = {"width": setting.width, "last": setting.last or None, "seed": setting.seed}
-    network = mobilenet_v2(data.labels, pixels(width, height), **name)
+    network = untrained(setting, data.labels, width, height)
     loss: Loss = CrossEntropy()
     if teacher is not None:
-        loss = Combined((1 - setting.alpha, loss), (setting.alpha, Distillation(setting.temperature)))
+        hint = FeatureMatching([(FEATURES, FEATURES)])
+        loss = Combined(
+            (1 - setting.alpha, loss), (setting.alpha, Distillation(setting.temperature)), (setting.hint, hint)
+        )
     schedule = Schedule(setting.epochs, setting.batch, setting.rate, weight_decay=setting.weight_decay)
     fitted = fit(
         network.proto,
@@ -85,7 +108,7 @@ def trained(setting: Setting, data: Data, work: Path, threads: int, teacher: Net
         seed=setting.seed,
         threads=threads,
         bar=lambda title, total: tqdm(total=total, desc=title, unit="step"),
-        title=f"width {setting.width:g}, seed {setting.seed}" + (", taught" if teacher else ""),
+        title=f"{setting.plain or f'width {setting.width:g}'}, seed {setting.seed}" + (", taught" if teacher else ""),
     )
     for note in fitted.notes:
         print(note, file=sys.stderr)
@@ -108,7 +131,7 @@ def arguments() -> argparse.Namespace:
     parser.add_argument("--teacher", type=Path, help="bundle of a trained classifier to learn from")
     parser.add_argument("--threads", type=int, default=2)
     for name, kind in Setting.__annotations__.items():
-        convert = {"int": int, "float": float}[kind]
+        convert = {"int": int, "float": float, "str": str}[kind]
         parser.add_argument(f"--{name.replace('_', '-')}", type=convert, default=getattr(usual, name))
     return parser.parse_args()
 
@@ -125,7 +148,7 @@ def main() -> int:
         print(f"train_classifier: {error}", file=sys.stderr)
         return 2
     result = accuracy(network, data.test)
-    names = ("epochs", "batch", "rate", "weight_decay", *(("alpha", "temperature") if teacher else ()))
+    names = ("epochs", "batch", "rate", "weight_decay", *(("alpha", "temperature", "hint") if teacher else ()))
     provenance = {
         "script": "scripts/train_classifier.py",
         "data": data.name,

@@ -35,6 +35,7 @@ from detector_training.bundle import export, measure  # noqa: E402
 from detector_training.frames import TRAINING_SEEDS, VALIDATION_SEEDS, batches, rendered  # noqa: E402
 from detector_training.loss import loss_of  # noqa: E402
 from detector_training.network import Detector, decode  # noqa: E402
+from detector_training.teaching import Teacher  # noqa: E402
 
 from edge_vision.datatypes import Detections  # noqa: E402
 from edge_vision.evaluation.detection import evaluate_detections  # noqa: E402
@@ -73,10 +74,12 @@ def train(args: argparse.Namespace) -> Detector:
     torch.manual_seed(args.seed)
     torch.set_num_threads(args.threads)
     torch.set_flush_denormal(True)
-    images, truths = rendered(args.work / "training.npz", TRAINING_SEEDS, args.frames)
-    validation, known = rendered(args.work / "validation.npz", VALIDATION_SEEDS, 160)
+    frames = args.rendered or args.work
+    images, truths = rendered(frames / f"training_{args.frames}.npz", TRAINING_SEEDS, args.frames)
+    validation, known = rendered(frames / "validation.npz", VALIDATION_SEEDS, 160)
     answers = [Detections(t[:, 1:], np.ones(len(t), np.float32), t[:, 0].astype(np.int64), LABELS) for t in known]
-    model = Detector().to(memory_format=torch.channels_last)
+    model = Detector(scale=args.scale).to(memory_format=torch.channels_last)
+    teacher = Teacher(args.teacher, torch.from_numpy(images[:64])) if args.teacher else None
     average = torch.optim.swa_utils.AveragedModel(
         model,
         avg_fn=lambda old, new, n: old + (new - old) * max(1 - 0.9995, 1 / (10 + int(n)) * 4),
@@ -93,6 +96,7 @@ def train(args: argparse.Namespace) -> Detector:
         optimiser,
         lambda n: min(n / warm, 0.01 + 0.495 * (1 + math.cos(math.pi * min(1, max(0, n - warm) / (total - warm))))),
     )
+    args.work.mkdir(parents=True, exist_ok=True)
     checkpoint, start = args.work / "checkpoint.pt", 0
     if args.resume and checkpoint.exists():
         state = torch.load(checkpoint, weights_only=True)
@@ -106,7 +110,11 @@ def train(args: argparse.Namespace) -> Detector:
         begun, sums = time.time(), {}
         bar = tqdm(batches(images, truths, args.batch, rng, strength), total=steps, desc=f"epoch {epoch + 1}")
         for stack, truth, present in bar:
-            loss, terms = loss_of(model(stack), truth, present)
+            raw = model(stack)
+            loss, terms = loss_of(raw, truth, present)
+            if teacher is not None:
+                apart = teacher.loss(stack, raw)
+                loss, terms = loss + args.taught * apart, {**terms, "teacher": float(apart.detach())}
             optimiser.zero_grad(set_to_none=True)
             loss.backward()
             nn.utils.clip_grad_norm_(model.parameters(), 20.0)
@@ -134,27 +142,39 @@ def train(args: argparse.Namespace) -> Detector:
     return average.module
 
 
-def main() -> None:
+def parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--work", type=Path, default=REPOSITORY / "build" / "training", help="frames and checkpoints")
+    parser.add_argument("--rendered", type=Path, help="folder of the frames; default: --work")
     parser.add_argument("--bundle", type=Path, default=REPOSITORY / "models" / "conveyor_parts")
     parser.add_argument("--frames", type=int, default=3200)
     parser.add_argument("--epochs", type=int, default=14)
     parser.add_argument("--batch", type=int, default=16)
     parser.add_argument("--rate", type=float, default=2e-3)
+    parser.add_argument("--scale", type=float, default=1.0, help="of all channels; 0.5 costs a quarter")
+    parser.add_argument("--teacher", type=Path, help="bundle to learn from besides the labels")
+    parser.add_argument("--taught", type=float, default=1.0, help="weight of the teacher's answers")
     parser.add_argument("--seed", type=int, default=1)
     parser.add_argument("--threads", type=int, default=2)
     parser.add_argument("--resume", action="store_true", help="go on from the last checkpoint in --work")
-    args = parser.parse_args()
-    model = train(args)
-    settings = {key: getattr(args, key) for key in ("seed", "frames", "epochs", "batch", "rate")}
-    provenance = {
+    return parser
+
+
+def provenance_of(args: argparse.Namespace) -> dict:
+    settings = {key: getattr(args, key) for key in ("seed", "frames", "epochs", "batch", "rate", "scale")}
+    if args.teacher:
+        settings |= {"teacher": args.teacher.name, "taught": args.taught}
+    return {
         "script": "scripts/train_detector.py",
         **settings,
         "training_seeds": f"{TRAINING_SEEDS} and up",
         "torch": str(torch.__version__),
     }
-    measure(export(model, args.bundle, provenance))
+
+
+def main() -> None:
+    args = parser().parse_args()
+    measure(export(train(args), args.bundle, provenance_of(args)))
 
 
 if __name__ == "__main__":

@@ -10,11 +10,10 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from fnmatch import fnmatchcase
-from typing import Any
 
 from edge_vision.optimize.network import Network
 from edge_vision.optimize.passes import Context, Outcome, PassError
-from edge_vision.optimize.training.options import TrainingOptions
+from edge_vision.optimize.training.options import LearningOptions
 
 NAME = "binarise"
 SUMMARY = "convolutions of one bit, weights and activations, trained so"
@@ -22,11 +21,10 @@ NEEDS = frozenset({"train", "torch"})
 
 
 @dataclass(frozen=True)
-class Options(TrainingOptions):
-    """As all that train (`training.options.TrainingOptions`), and: layers, exclude: patterns of the names of weights to
-    binarise, and to leave alone. least_channels: inputs that a layer has to have. alpha, temperature: of a classifier's
-    loss, (1 - alpha) x labels + alpha x teacher, where there is one. heads: weight of a detector's last convolutions.
-    The first layer and the last before the outputs stay as they are.
+class Options(LearningOptions):
+    """As all that learn (`training.options.LearningOptions`), and: layers, exclude: patterns of the names of weights to
+    binarise, and to leave alone. least_channels: inputs that a layer has to have. The first layer and the last before
+    the outputs stay as they are.
     """
 
     epochs: int = 20
@@ -36,17 +34,13 @@ class Options(TrainingOptions):
     exclude: tuple[str, ...] = ()
     least_channels: int = 32
     alpha: float = 0.5
-    temperature: float = 4.0
-    heads: float = 0.5
 
     def __post_init__(self) -> None:
         super().__post_init__()
         object.__setattr__(self, "layers", tuple(self.layers))
         object.__setattr__(self, "exclude", tuple(self.exclude))
-        if not 0 <= self.alpha <= 1:
-            raise ValueError(f"alpha is {self.alpha}; it has to be between 0 and 1")
-        if self.temperature <= 0 or self.heads < 0 or self.least_channels < 1:
-            raise ValueError("temperature has to be above 0, heads at least 0, least_channels at least 1")
+        if self.least_channels < 1:
+            raise ValueError(f"least_channels is {self.least_channels}; it has to be at least 1")
 
     def wants(self, name: str) -> bool:
         """Whether a weight's name is asked for."""
@@ -59,23 +53,13 @@ def apply(network: Network, options: Options, context: Context) -> Outcome:
     from edge_vision.optimize.training.binarising import with_signs
 
     split = running.training_split(NAME, network, context)
-    teacher = context.teacher
-    if network.task == "detect":
-        if teacher is None:
-            raise PassError(NAME, "a detector learns from a teacher", "give the model that the recipe began with")
-        loss: Any = running.detector_loss(network, options.heads)
-    else:
-        alpha = options.alpha if teacher is not None else 0.0
-        teacher = teacher if alpha else None
-        loss = running.classifier_loss(alpha, options.temperature, 0.0, teacher, NAME)
+    loss, teacher = running.best_loss(network, options, context.teacher, NAME)
     proto, done, refused = with_signs(network, split, options.wants, options.least_channels)
     if not done:
         raise PassError(
             NAME, "no convolution can be binarised", "lower least_channels, or name other layers: " + "; ".join(refused)
         )
-    trained, facts = running.train(
-        NAME, network.with_graph(proto), options, context, loss, teacher=teacher, normalise=True
-    )
+    trained, facts = running.train(NAME, network.with_graph(proto), options, context, loss, teacher=teacher)
     weights = sum(done.values())
     facts = {"layers": list(done), "binary_weights": weights, "binary_bytes": -(-weights // 8), **facts}
     return Outcome(trained.with_graph(shipped(trained.proto)), facts, tuple(refused))

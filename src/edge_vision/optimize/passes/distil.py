@@ -12,42 +12,33 @@ from pathlib import Path
 
 from edge_vision.optimize.network import Network
 from edge_vision.optimize.passes import Context, Outcome, PassError
-from edge_vision.optimize.training.options import TrainingOptions
+from edge_vision.optimize.training.options import LearningOptions
 
 SUMMARY = "train a small network on the answers of a large one"
 NEEDS = frozenset({"train", "teacher", "torch"})
 
 
 @dataclass(frozen=True)
-class Options(TrainingOptions):
-    """As all that train (`training.options.TrainingOptions`), and: temperature, alpha: of a classifier's loss,
-    (1 - alpha) x labels + alpha x teacher. smoothing: of labels. features: inner tensors to match, each `name` or
-    `student's name=teacher's name`; feature_weight: of them. heads: weight of a detector's last convolutions beside
-    its outputs. normalise: convolutions have batch normalisation while they are trained, folded in afterwards; not for
-    quantised or clustered weights. student: an ONNX file with the same outputs to train instead of the network as it
-    is.
+class Options(LearningOptions):
+    """As all that learn (`training.options.LearningOptions`), and: features: inner tensors to match, each `name` or
+    `student's name=teacher's name`; feature_weight: of them. student: an ONNX file with the same outputs to train
+    instead of the network as it is.
     """
 
     epochs: int = 30
     rate: float = 2e-3
-    temperature: float = 4.0
     alpha: float = 0.9
-    smoothing: float = 0.0
     features: tuple[str, ...] = ()
     feature_weight: float = 1.0
-    heads: float = 0.5
-    normalise: bool = True
     student: str = ""
 
     def __post_init__(self) -> None:
         super().__post_init__()
         object.__setattr__(self, "features", tuple(self.features))  # a recipe's list
-        if not 0 < self.alpha <= 1:
-            raise ValueError(f"alpha is {self.alpha}; it has to be above 0 and at most 1")
-        if self.temperature <= 0 or not 0 <= self.smoothing < 1:
-            raise ValueError("temperature has to be above 0, smoothing at least 0 and below 1")
-        if self.feature_weight < 0 or self.heads < 0:
-            raise ValueError("feature_weight and heads have to be at least 0")
+        if not self.alpha:
+            raise ValueError("alpha is 0: nothing is learnt from the teacher; fine_tune learns from labels alone")
+        if self.feature_weight < 0:
+            raise ValueError(f"feature_weight is {self.feature_weight}; it has to be at least 0")
 
 
 def apply(network: Network, options: Options, context: Context) -> Outcome:
@@ -56,14 +47,9 @@ def apply(network: Network, options: Options, context: Context) -> Outcome:
     if context.teacher is None:
         raise PassError("distil", "there is no teacher", "give one with --teacher")
     student = _student(network, options.student)
-    if network.task == "classify":
-        loss = running.classifier_loss(options.alpha, options.temperature, options.smoothing, context.teacher, "distil")
-    else:
-        loss = running.detector_loss(network, options.heads)
+    loss = running.loss_of(network, options, context.teacher, "distil")
     loss = running.with_features(loss, options.features, options.feature_weight)
-    trained, facts = running.train(
-        "distil", student, options, context, loss, teacher=context.teacher, normalise=options.normalise
-    )
+    trained, facts = running.train("distil", student, options, context, loss, teacher=context.teacher)
     return Outcome(trained, facts)
 
 

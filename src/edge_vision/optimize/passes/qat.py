@@ -12,19 +12,18 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from edge_vision.optimize.network import Network
-from edge_vision.optimize.passes import Context, Outcome, PassError, optimisation_pass
-from edge_vision.optimize.training.options import TrainingOptions
+from edge_vision.optimize.passes import Context, Outcome, optimisation_pass
+from edge_vision.optimize.training.options import LearningOptions
 
 SUMMARY = "train with the rounding of int8 in place"
 NEEDS = frozenset({"train", "calibration", "torch"})
 
 
 @dataclass(frozen=True)
-class Options(TrainingOptions):
-    """As all that train (`training.options.TrainingOptions`), and: alpha, temperature, smoothing: of a classifier's
-    loss, (1 - alpha) x labels + alpha x teacher, which is the network before its quantisation where there is no other.
-    heads: weight of a detector's last convolutions. train_scales: activations' scales are trained too (LSQ).
-    quantisation: options of the pass `int8`, which is applied first to a network that has no QuantizeLinear yet.
+class Options(LearningOptions):
+    """As all that learn (`training.options.LearningOptions`; the teacher is the network before its quantisation where
+    there is no other), and: train_scales: activations' scales are trained too (LSQ). quantisation: options of the pass
+    `int8`, which is applied first to a network that has no QuantizeLinear yet.
     """
 
     epochs: int = 4
@@ -32,17 +31,8 @@ class Options(TrainingOptions):
     weight_decay: float = 0.0
     alpha: float = 0.5
     temperature: float = 2.0
-    smoothing: float = 0.0
-    heads: float = 0.5
     train_scales: bool = False
     quantisation: Mapping[str, Any] = field(default_factory=dict)
-
-    def __post_init__(self) -> None:
-        super().__post_init__()
-        if not 0 <= self.alpha <= 1:
-            raise ValueError(f"alpha is {self.alpha}; it has to be between 0 and 1")
-        if self.temperature <= 0 or not 0 <= self.smoothing < 1 or self.heads < 0:
-            raise ValueError("temperature has to be above 0, smoothing between 0 and 1, heads at least 0")
 
 
 def apply(network: Network, options: Options, context: Context) -> Outcome:
@@ -57,14 +47,7 @@ def apply(network: Network, options: Options, context: Context) -> Outcome:
         outcome = int8.apply(network, int8.Options(**options.quantisation), context)
         quantised, refused = outcome.network, outcome.refused
         facts["int8"] = dict(outcome.facts)
-    if network.task == "detect":
-        if teacher is None:
-            raise PassError("qat", "a detector learns from a teacher", "give the model that the recipe began with")
-        loss: Any = running.detector_loss(network, options.heads)
-    else:
-        alpha = options.alpha if teacher is not None else 0.0
-        teacher = teacher if alpha else None
-        loss = running.classifier_loss(alpha, options.temperature, options.smoothing, teacher, "qat")
+    loss, teacher = running.best_loss(network, options, teacher, "qat")
     trained, more = running.train(
         "qat",
         quantised,

@@ -104,9 +104,9 @@ class DetectorDistillation(Loss):
                 )
         with torch.no_grad():
             answers = [master.compute(images, self.teacher_tensors) for images in sample]
-        self._measure(answers)
+        self.measure(answers)
 
-    def _measure(self, answers: Sequence[Tensors]) -> None:
+    def measure(self, answers: Sequence[Tensors]) -> None:
         """Which channels are scores, and the spread of the others where the teacher sees objects."""
         rows = [torch.cat([by_cells(a[name]) for a in answers]) for _, name in self.outputs]
         self.scores, self.spreads, self.head_spreads = [], [], []

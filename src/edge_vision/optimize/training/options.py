@@ -10,7 +10,8 @@ class TrainingOptions:
     """epochs, batch, rate, weight_decay, warm_up, ema: see `training.schedule.Schedule`. optimiser: `adamw` or `sgd`.
     shift, brightness, colour, horizontal_flip, vertical_flip: see `training.inputs.Augmentation`. validation: share of
     the training clips that is kept aside to watch the loss. keep_sparsity, keep_clusters: what earlier passes made of
-    the weights stays. device: `auto`, `cpu` or `cuda`.
+    the weights stays. normalise: convolutions have batch normalisation while they are trained, folded in afterwards;
+    not where weights are quantised or clustered. device: `auto`, `cpu` or `cuda`.
     """
 
     epochs: int = 10
@@ -28,6 +29,7 @@ class TrainingOptions:
     validation: float = 0.1
     keep_sparsity: bool = True
     keep_clusters: bool = True
+    normalise: bool = True
     device: str = "auto"
 
     def __post_init__(self) -> None:
@@ -41,3 +43,23 @@ class TrainingOptions:
             raise ValueError(f"optimiser is {self.optimiser!r}; it can be adamw or sgd")
         if self.device not in ("auto", "cpu", "cuda"):
             raise ValueError(f"device is {self.device!r}; it can be auto, cpu or cuda")
+
+
+@dataclass(frozen=True)
+class LearningOptions(TrainingOptions):
+    """As all that train, and what is learnt from. alpha, temperature, smoothing: of a classifier's loss,
+    (1 - alpha) x labels + alpha x teacher, the labels smoothed. heads: weight of a detector's last convolutions beside
+    its outputs.
+    """
+
+    alpha: float = 0.0
+    temperature: float = 4.0
+    smoothing: float = 0.0
+    heads: float = 0.5
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        if not 0 <= self.alpha <= 1:
+            raise ValueError(f"alpha is {self.alpha}; it has to be between 0 and 1")
+        if self.temperature <= 0 or not 0 <= self.smoothing < 1 or self.heads < 0:
+            raise ValueError("temperature has to be above 0, smoothing between 0 and 1, heads at least 0")

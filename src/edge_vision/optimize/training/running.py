@@ -15,7 +15,7 @@ from edge_vision.optimize.training.graph import TorchGraph
 from edge_vision.optimize.training.inputs import Augmentation
 from edge_vision.optimize.training.loop import Fitted, fit, hold_out
 from edge_vision.optimize.training.losses import Combined, CrossEntropy, Distillation, FeatureMatching, Loss
-from edge_vision.optimize.training.options import TrainingOptions
+from edge_vision.optimize.training.options import LearningOptions, TrainingOptions
 from edge_vision.optimize.training.schedule import Schedule
 
 
@@ -29,6 +29,24 @@ def classifier_loss(alpha: float, temperature: float, smoothing: float, teacher:
     if alpha and teacher is None:
         raise PassError(name, "alpha is above 0 and there is no teacher", "give a teacher, or alpha: 0")
     return Combined((1 - alpha, CrossEntropy(smoothing)), (alpha, Distillation(temperature)))
+
+
+def loss_of(network: Network, options: LearningOptions, teacher: Network | None, name: str) -> Loss:
+    """What the options say is learnt. Raises PassError where a teacher is needed and there is none."""
+    if network.task == "classify":
+        return classifier_loss(options.alpha, options.temperature, options.smoothing, teacher, name)
+    if teacher is None:
+        raise PassError(name, "a detector learns from a teacher", "give the model that the recipe began with")
+    return detector_loss(network, options.heads)
+
+
+def best_loss(
+    network: Network, options: LearningOptions, teacher: Network | None, name: str
+) -> tuple[Loss, Network | None]:
+    """The same, from labels alone where a classifier has no teacher; and the teacher where one is asked."""
+    if network.task == "classify" and (teacher is None or not options.alpha):
+        return classifier_loss(0.0, options.temperature, options.smoothing, None, name), None
+    return loss_of(network, options, teacher, name), teacher
 
 
 def with_features(loss: Loss, features: Sequence[str], weight: float) -> Loss:
@@ -66,16 +84,14 @@ def train(
     *,
     teacher: Network | None = None,
     constraints: Sequence[Constraint] | None = None,
-    normalise: bool = False,
     **settings: Any,
 ) -> tuple[Network, dict[str, Any]]:
-    """The trained network and facts for the report. constraints: by default what the options say to keep. normalise:
-    see `loop.fit`; left out where weights are quantised or clustered, which it would undo."""
+    """The trained network and facts for the report. constraints: by default what the options say to keep.
+    Batch normalisation (see `loop.fit`) is left out where weights are quantised or clustered, which it would undo."""
     split = training_split(name, network, context)
     part, watched = hold_out(split, options.validation, context.seed)
     held: list[Constraint] = list(constraints) if constraints is not None else kept(options, network)
-    if normalise and (is_quantised(network) or (options.keep_clusters and is_clustered(network))):
-        normalise = False
+    normalise = options.normalise and not is_quantised(network) and not is_clustered(network)
     schedule = Schedule(
         epochs=options.epochs,
         batch=options.batch,

@@ -11,26 +11,20 @@ import onnx
 
 from edge_vision.optimize.network import Network
 from edge_vision.optimize.passes import Context, PassError
-from edge_vision.optimize.training.options import TrainingOptions
+from edge_vision.optimize.training.options import LearningOptions
 
 
 @dataclass(frozen=True)
-class Retraining(TrainingOptions):
-    """As all that train (`training.options.TrainingOptions`), and: epochs: 0 for none. alpha: the teacher's share in a
-    classifier's loss, where there is a teacher, 0 for labels alone; temperature: of its answers. heads: weight of a
-    detector's last convolutions beside its outputs."""
+class Retraining(LearningOptions):
+    """As all that learn (`training.options.LearningOptions`); epochs: 0 for none."""
 
     epochs: int = 0
-    rate: float = 3e-4
+    rate: float = 1e-3
     alpha: float = 0.5
-    temperature: float = 4.0
-    heads: float = 0.5
 
     def __post_init__(self) -> None:
         if self.epochs:
-            TrainingOptions.__post_init__(self)
-        if not 0 <= self.alpha <= 1 or self.temperature <= 0 or self.heads < 0:
-            raise ValueError("alpha has to be between 0 and 1, temperature above 0, heads at least 0")
+            LearningOptions.__post_init__(self)
 
 
 def retrained(
@@ -44,14 +38,7 @@ def retrained(
         )
     from edge_vision.optimize.training import running
 
-    teacher = context.teacher
-    if network.task == "classify":
-        alpha = options.alpha if teacher is not None else 0.0
-        loss: Any = running.classifier_loss(alpha, options.temperature, 0.0, teacher, name)
-    elif teacher is None:
-        raise PassError(name, "a detector learns from a teacher", "give the model that the recipe began with")
-    else:
-        loss = running.detector_loss(network, options.heads)
+    loss, teacher = running.best_loss(network, options, context.teacher, name)
     held = [*constraints, *running.kept(options, network)]
     trained, facts = running.train(name, network, options, context, loss, teacher=teacher, constraints=held)
     return trained.proto, {"training": facts}
