@@ -20,7 +20,7 @@ from numpy.typing import NDArray
 
 from edge_vision.calibration.boards import Board, BoardError
 from edge_vision.calibration.views import View
-from edge_vision.calibration.writing import write_bytes
+from edge_vision.whole_files import write_bytes
 
 FORMAT = 1
 HEAD = "session.json"

@@ -16,8 +16,8 @@ import numpy as np
 import yaml
 from numpy.typing import NDArray
 
-from edge_vision.calibration.writing import write_text
 from edge_vision.datatypes import CameraInfo
+from edge_vision.whole_files import write_text
 
 COEFFICIENTS = {
     "plumb_bob": (4, 5),

@@ -24,7 +24,7 @@ from edge_vision.calibration.drift import Check, Limits, Stored
 from edge_vision.calibration.drift_board import size_check
 from edge_vision.calibration.drift_scene import LEAST_FEATURES, agreement, judge_scene
 from edge_vision.calibration.result import CalibrationError
-from edge_vision.calibration.writing import write_bytes
+from edge_vision.whole_files import write_bytes
 
 Floats = NDArray[np.float64]
 Gray = NDArray[np.uint8]

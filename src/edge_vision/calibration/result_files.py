@@ -12,7 +12,7 @@ from edge_vision.calibration.files import format_kalibr, format_opencv, format_r
 from edge_vision.calibration.page import page
 from edge_vision.calibration.report import CalibrationReport, markdown
 from edge_vision.calibration.report_data import as_dict, as_record
-from edge_vision.calibration.writing import write_text
+from edge_vision.whole_files import write_text
 
 
 def write_results(report: CalibrationReport, folder: Path) -> CalibrationReport:

@@ -78,7 +78,7 @@ def run(arguments: argparse.Namespace) -> int:
     content = json.dumps(as_dict(check, arguments), indent=2, allow_nan=False)
     try:
         if wanted and wanted != "-":
-            from edge_vision.calibration.writing import write_text
+            from edge_vision.whole_files import write_text
 
             write_text(wanted, content + "\n")
         if getattr(arguments, "png", None):

@@ -41,7 +41,7 @@ def run(arguments: argparse.Namespace) -> int:
     from edge_vision.calibration.report import difference_table, table_text
     from edge_vision.calibration.report_data import difference_dict
     from edge_vision.calibration.result import CalibrationError
-    from edge_vision.calibration.writing import write_text
+    from edge_vision.whole_files import write_text
 
     wanted = {kind: getattr(arguments, kind, None) for kind in ("png", "html", "json")}
     if (wanted["png"] or wanted["html"]) and (missing := plots.problem()):

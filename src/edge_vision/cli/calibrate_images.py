@@ -226,7 +226,7 @@ def _write(report: CalibrationReport, wanted: dict[str, str | None]) -> Calibrat
     from edge_vision.calibration.page import page
     from edge_vision.calibration.report import markdown
     from edge_vision.calibration.result_files import report_json, write_results
-    from edge_vision.calibration.writing import write_text
+    from edge_vision.whole_files import write_text
 
     if wanted["output"]:
         report = write_results(report, Path(wanted["output"]).expanduser())

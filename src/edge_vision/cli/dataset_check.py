@@ -8,6 +8,8 @@ import os
 import sys
 from pathlib import Path
 
+from edge_vision.whole_files import write_bytes
+
 DESCRIPTION = (
     "Reads COCO, YOLO, MOT or class folders and tells what is wrong with labels and images, which clips and "
     "near-duplicate frames are in more than one split, and how classes and sizes are distributed; every warning with "
@@ -105,14 +107,7 @@ def read(arguments: argparse.Namespace, splits: str = ""):  # type: ignore[no-un
 
 
 def write(file: str, content: bytes) -> None:
-    """Whole or not at all."""
-    path = Path(file).expanduser()
-    temporary = path.with_name(f".{path.name}.{os.getpid()}")
-    try:
-        temporary.write_bytes(content)
-        os.replace(temporary, path)
-    finally:
-        temporary.unlink(missing_ok=True)
+    write_bytes(Path(file).expanduser(), content)
 
 
 def write_picture(file: str, picture) -> None:  # type: ignore[no-untyped-def]

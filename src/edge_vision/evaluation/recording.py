@@ -18,6 +18,7 @@ import numpy as np
 
 from edge_vision.datatypes import NS_PER_S, Detections, Frame, Tracks
 from edge_vision.evaluation.formats import CocoResultsWriter, MotWriter, OutputError
+from edge_vision.whole_files import write_text
 
 VIDEO, DETECTIONS, TRACKS, SUMMARY = "overlay.mp4", "detections.json", "tracks.csv", "summary.json"
 # An MP4 gets its index at the end; without room for it the whole video is lost.
@@ -214,10 +215,7 @@ class Recording:
 
     def _write_summary(self, summary: dict[str, Any]) -> None:
         path = self.folder / SUMMARY
-        temporary = path.with_suffix(".tmp")
         try:
-            temporary.write_text(json.dumps(summary, indent=2) + "\n")
-            temporary.replace(path)
+            write_text(path, json.dumps(summary, indent=2) + "\n")
         except OSError as error:
-            temporary.unlink(missing_ok=True)
             raise OutputError(f"{path}: cannot be written ({error.strerror}). Free some space") from None

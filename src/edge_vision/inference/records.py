@@ -7,7 +7,6 @@ file) or, where that folder cannot be written, in the cache under the model's ha
 from __future__ import annotations
 
 import json
-import os
 import platform
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, field
@@ -17,6 +16,7 @@ from typing import Any
 from edge_vision.inference.bundle import Bundle, Variant
 from edge_vision.inference.errors import ModelError
 from edge_vision.paths import cache_directory
+from edge_vision.whole_files import write_text
 
 FORMAT = 1
 
@@ -87,20 +87,13 @@ def write_records(bundle: Bundle, records: Sequence[Record]) -> Path:
     try:
         if bundle.seal:
             raise PermissionError("it is sealed: a file more or less would break that")
-        _replace(path, text)
+        write_text(path, text)
     except OSError:
         path = _in_cache(bundle)
-        _replace(path, text)
+        write_text(path, text)
     else:
         _in_cache(bundle).unlink(missing_ok=True)  # older than what was written
     return path
-
-
-def _replace(path: Path, text: str) -> None:
-    """Whole or not at all: a reader never sees half a file."""
-    temporary = path.with_name(f".{path.name}.{os.getpid()}")
-    temporary.write_text(text, encoding="utf-8")
-    temporary.replace(path)
 
 
 def find_record(

@@ -9,7 +9,6 @@ from __future__ import annotations
 import dataclasses
 import hashlib
 import json
-import os
 import shutil
 import time
 from collections.abc import Callable, Mapping, Sequence
@@ -22,6 +21,7 @@ from edge_vision.optimize.data import Data
 from edge_vision.optimize.network import Network
 from edge_vision.optimize.passes import Bar, Context, PassError, optimisation_pass
 from edge_vision.optimize.recipe import Recipe, Step
+from edge_vision.whole_files import write_bytes
 
 FORMAT = 1  # of a step's folder: those of another number are made anew
 _MODEL, _DONE = "model.onnx", "step.json"
@@ -146,8 +146,8 @@ def _keep(folder: Path, stage: Stage) -> None:
         "input": dataclasses.asdict(bundle.input),
         "decoder_options": dict(bundle.decoder_options),
     }
-    write_whole(folder / _MODEL, stage.network.proto.SerializeToString())
-    write_whole(folder / _DONE, json.dumps(done, indent=1, default=_plain).encode())
+    write_bytes(folder / _MODEL, stage.network.proto.SerializeToString())
+    write_bytes(folder / _DONE, json.dumps(done, indent=1, default=_plain).encode())
 
 
 def _kept(folder: Path, step: Step, before: Stage, key: str) -> Stage | None:
@@ -172,19 +172,6 @@ def _kept(folder: Path, step: Step, before: Stage, key: str) -> Stage | None:
 def digest(proto: Any) -> str:
     """What a model is known by."""
     return hashlib.sha256(proto.SerializeToString(deterministic=True)).hexdigest()[:20]
-
-
-def write_whole(path: Path, content: bytes) -> None:
-    """A file that is there whole or not at all."""
-    temporary = path.with_name(f".{path.name}.{os.getpid()}")
-    try:
-        with temporary.open("wb") as stream:
-            stream.write(content)
-            stream.flush()
-            os.fsync(stream.fileno())
-        temporary.replace(path)
-    finally:
-        temporary.unlink(missing_ok=True)
 
 
 def _plain(value: Any) -> Any:

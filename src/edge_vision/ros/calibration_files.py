@@ -10,8 +10,8 @@ import numpy as np
 
 from edge_vision.calibration.camera_info_file import CameraInfoError, read_camera_info
 from edge_vision.calibration.files import format_ros
-from edge_vision.calibration.writing import write_text
 from edge_vision.datatypes import CameraInfo
+from edge_vision.whole_files import write_text
 
 _SAME = 1e-9  # relative; files of 12 digits pass
 _SMALLEST = 1e-3  # what is less than this is compared with it

@@ -22,7 +22,7 @@ from edge_vision.calibration.archive import (
 from edge_vision.calibration.boards import Board
 from edge_vision.calibration.sample_store import SampleStore
 from edge_vision.calibration.views import View
-from edge_vision.calibration.writing import write_bytes
+from edge_vision.whole_files import write_bytes
 
 BOARD = Board("charuco", 9, 7, 0.025, 0.018, "DICT_5X5_100", name="mine")
 

@@ -19,8 +19,8 @@ from edge_vision.calibration.files import (
     read_calibration,
     read_chain_transforms,
 )
-from edge_vision.calibration.writing import write_text
 from edge_vision.datatypes import CameraInfo
+from edge_vision.whole_files import write_text
 
 numbers = st.floats(-1e3, 1e3, allow_nan=False).map(lambda value: value / 997)
 

@@ -8,7 +8,6 @@ and int8. (`trt` below is whichever module was imported.)
 from __future__ import annotations
 
 import os
-import tempfile
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -17,6 +16,7 @@ from typing import Any
 from edge_vision.inference.backends.shapes import filled_specs, stored_precision
 from edge_vision.inference.errors import BackendError, ModelError
 from edge_vision.inference.onnx_header import TensorSpec, _fields, read_onnx_header
+from edge_vision.whole_files import write_bytes
 
 HEADER_BYTES = 64
 _MAGIC = {b"ftrt": "tensorrt", b"ptrt": "tensorrt", b"vtrt": "tensorrt_rtx"}
@@ -174,7 +174,7 @@ def build_engine(
         problem = f"{trt.__name__} {trt.__version__} cannot build an engine: {logger.reason('no reason given')}"
         raise ModelError(model, problem, "use backend onnxruntime, or export the model anew (fixed size, opset 17)")
     if cache is not None and timing_cache is not None:
-        _write(timing_cache, bytes(config.get_timing_cache().serialize()))
+        write_bytes(timing_cache, bytes(config.get_timing_cache().serialize()))
     return bytes(engine)
 
 
@@ -252,9 +252,3 @@ def _attach_timing_cache(config: Any, file: Path | None) -> Any:
         if cache is None or not config.set_timing_cache(cache, False):
             return None
     return cache
-
-
-def _write(file: Path, content: bytes) -> None:
-    with tempfile.NamedTemporaryFile(dir=file.parent, delete=False) as new:
-        new.write(content)
-    os.replace(new.name, file)

@@ -9,7 +9,7 @@ from pathlib import Path
 from edge_vision.optimize.report import plots, text
 from edge_vision.optimize.report.data import Report, as_dict, from_dict
 from edge_vision.optimize.report.page import report_page
-from edge_vision.optimize.run import write_whole
+from edge_vision.whole_files import write_bytes
 
 JSON, MARKDOWN, HTML = "report.json", "report.md", "report.html"
 
@@ -30,7 +30,7 @@ def write_report(report: Report, folder: Path) -> tuple[Path, ...]:
     contents[MARKDOWN] = text.markdown(report, tuple(drawn)).encode()
     contents[HTML] = report_page(report).encode()
     for file, content in contents.items():
-        write_whole(folder / file, content)
+        write_bytes(folder / file, content)
     return tuple(folder / file for file in contents)
 
 

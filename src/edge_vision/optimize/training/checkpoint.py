@@ -2,13 +2,10 @@
 
 from __future__ import annotations
 
-import contextlib
 import csv
 import hashlib
 import io
-import os
 import re
-import tempfile
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -17,31 +14,16 @@ import numpy as np
 import torch
 
 from edge_vision.optimize.data import Split
+from edge_vision.whole_files import write_bytes
 
 CHECKPOINT = "checkpoint.pt"
 LOG = "training.csv"
 
 
-def write_whole(path: Path, content: bytes) -> None:
-    """Write a file in one step: whoever reads it finds the old one or the new one."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    handle, name = tempfile.mkstemp(dir=path.parent, prefix=path.name, suffix=".part")
-    try:
-        with os.fdopen(handle, "wb") as file:
-            file.write(content)
-            file.flush()
-            os.fsync(file.fileno())
-        os.replace(name, path)
-    except BaseException:
-        with contextlib.suppress(OSError):
-            os.unlink(name)
-        raise
-
-
 def save(work: Path, state: Mapping[str, Any]) -> None:
     buffer = io.BytesIO()
     torch.save(dict(state), buffer)
-    write_whole(work / CHECKPOINT, buffer.getvalue())
+    write_bytes(work / CHECKPOINT, buffer.getvalue())
 
 
 def load(work: Path, fingerprint: str) -> tuple[dict[str, Any] | None, str]:
@@ -68,7 +50,7 @@ def write_log(work: Path, rows: Sequence[Mapping[str, float]]) -> None:
     writer.writeheader()
     for row in rows:
         writer.writerow({k: f"{v:.7g}" if isinstance(v, float) else v for k, v in row.items()})
-    write_whole(work / LOG, text.getvalue().encode())
+    write_bytes(work / LOG, text.getvalue().encode())
 
 
 def fingerprint(*things: Any) -> str:
