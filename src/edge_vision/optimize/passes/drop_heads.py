@@ -49,12 +49,12 @@ class Options:
 
 
 def apply(network: Network, options: Options, context: Context) -> Outcome:
-    """The network without heads that are not needed; `decoder_options.strides` says which are left."""
-    if network.task != "detect":
-        raise PassError(NAME, f"a network of task {network.task} has no detection heads", "leave this step out")
-    if network.bundle.decoder not in DECODERS:
-        problem = f"decoder {network.bundle.decoder} does not let its strides be chosen"
-        raise PassError(NAME, problem, f"leave this step out; it knows decoder {', '.join(DECODERS)}")
+    """The network without heads that are not needed; `decoder_options.strides` says which are left. Where heads cannot
+    be chosen the network stays as it is, so that one recipe serves all models."""
+    if reason := _not_for(network):
+        if options.strides:
+            raise PassError(NAME, reason, "leave this step out")
+        return Outcome(network, {}, (reason,))
     if is_quantised(network.proto):
         raise PassError(NAME, "the network is quantised already", "put this step before the quantisation")
     if context.data is None:
@@ -97,6 +97,15 @@ def apply(network: Network, options: Options, context: Context) -> Outcome:
     facts |= {"strides": [list(strides), left], "macs": [before, after], "kept_macs": round(after / before, 4)}
     options_left = {**network.bundle.decoder_options, "strides": left}
     return Outcome(network.with_graph(proto, decoder_options=options_left), facts)
+
+
+def _not_for(network: Network) -> str:
+    """Why no head can be dropped, "" where one can."""
+    if network.task != "detect":
+        return f"a network of task {network.task} has no detection heads"
+    if network.bundle.decoder not in DECODERS:
+        return f"decoder {network.bundle.decoder} does not let its strides be chosen (it knows {', '.join(DECODERS)})"
+    return ""
 
 
 def level_counts(
