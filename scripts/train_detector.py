@@ -33,12 +33,12 @@ sys.path.insert(0, str(REPOSITORY / "src"))
 
 from detector_training.bundle import export, measure  # noqa: E402
 from detector_training.frames import TRAINING_SEEDS, VALIDATION_SEEDS, batches, rendered  # noqa: E402
-from detector_training.loss import loss_of  # noqa: E402
-from detector_training.network import Detector, decode  # noqa: E402
+from detector_training.network import CELLS, Detector  # noqa: E402
 from detector_training.teaching import Teacher  # noqa: E402
 
 from edge_vision.datatypes import Detections  # noqa: E402
 from edge_vision.evaluation.detection import evaluate_detections  # noqa: E402
+from edge_vision.optimize.training.box_loss import box_loss  # noqa: E402
 from edge_vision.simulation import LABELS  # noqa: E402
 
 
@@ -59,7 +59,7 @@ def detect(model: Detector, images: np.ndarray) -> list[Detections]:
     found = []
     for start in range(0, len(images), 32):
         raw = model(torch.from_numpy(images[start : start + 32]))
-        for boxes, scores in zip(decode(raw).numpy(), (raw[..., 4:5] * raw[..., 5:]).numpy(), strict=True):
+        for boxes, scores in zip(CELLS.boxes(raw).numpy(), (raw[..., 4:5] * raw[..., 5:]).numpy(), strict=True):
             cells, classes = np.nonzero(scores > 0.01)
             values = scores[cells, classes]
             xywh = np.concatenate([boxes[cells, :2], boxes[cells, 2:] - boxes[cells, :2]], 1)
@@ -111,7 +111,7 @@ def train(args: argparse.Namespace) -> Detector:
         bar = tqdm(batches(images, truths, args.batch, rng, strength), total=steps, desc=f"epoch {epoch + 1}")
         for stack, truth, present in bar:
             raw = model(stack)
-            loss, terms = loss_of(raw, truth, present)
+            loss, terms = box_loss(CELLS, raw, truth, present)
             if teacher is not None:
                 apart = teacher.loss(stack, raw)
                 loss, terms = loss + args.taught * apart, {**terms, "teacher": float(apart.detach())}

@@ -9,9 +9,11 @@ from detector_training.frames import HEIGHT, WIDTH
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from edge_vision.optimize.training.box_loss import Cells
 from edge_vision.simulation import LABELS
 
 STRIDES = (8, 16)
+CELLS = Cells(WIDTH, HEIGHT, STRIDES)
 
 
 def conv(inputs: int, outputs: int, kernel: int, stride: int = 1, padding: int | None = None) -> nn.Sequential:
@@ -108,24 +110,3 @@ def fold(model: Detector) -> Detector:
         model.stage4[0][0].weight /= 255
     model.folded = True
     return model
-
-
-def grid() -> tuple[Tensor, Tensor]:
-    """Cell coordinates (1500, 2) and strides (1500, 1) in the order of the outputs."""
-    cells, strides = [], []
-    for stride in STRIDES:
-        h, w = HEIGHT // stride, WIDTH // stride
-        y, x = torch.meshgrid(torch.arange(h), torch.arange(w), indexing="ij")
-        cells.append(torch.stack([x, y], -1).reshape(-1, 2))
-        strides.append(torch.full((h * w, 1), stride))
-    return torch.cat(cells).float(), torch.cat(strides).float()
-
-
-CELLS, CELL_STRIDES = grid()
-
-
-def decode(raw: Tensor) -> Tensor:
-    """Raw outputs (..., 1500, 4+) to xyxy boxes in input pixels: cx = (x + gx) s, w = exp(w) s."""
-    centre = (raw[..., :2] + CELLS) * CELL_STRIDES
-    half = torch.exp(raw[..., 2:4].clamp(max=6)) * CELL_STRIDES / 2
-    return torch.cat([centre - half, centre + half], -1)

@@ -23,6 +23,8 @@ class Loss(nn.Module):
     """
 
     description = "loss"
+    wants_boxes = False
+    """Whether `truth` is boxes of a detector, (B, M, 5) class and xyxy in pixels of the input, class -1 for none."""
 
     def prepare(self, student: TorchGraph, teacher: TorchGraph | None, sample: Sequence[Tensor]) -> None:
         """Names, sizes and statistics of what will be compared."""
@@ -186,6 +188,7 @@ class Combined(Loss):
         self.factors = [weight for weight, _ in kept]
         self.losses: Any = nn.ModuleList(loss for _, loss in kept)
         self.description = " + ".join(f"{weight} x ({loss.description})" for weight, loss in kept)
+        self.wants_boxes = any(loss.wants_boxes for _, loss in kept)
 
     def prepare(self, student: TorchGraph, teacher: TorchGraph | None, sample: Sequence[Tensor]) -> None:
         for loss in self.losses:

@@ -49,17 +49,19 @@ class TrainingOptions:
 class LearningOptions(TrainingOptions):
     """As all that train, and what is learnt from. alpha, temperature, smoothing: of a classifier's loss,
     (1 - alpha) x labels + alpha x teacher, the labels smoothed. heads: weight of a detector's last convolutions beside
-    its outputs.
+    its outputs. labels: weight of a detector's true boxes beside its teacher's answers (decoder yolox alone), 0 for
+    data without any.
     """
 
     alpha: float = 0.0
     temperature: float = 4.0
     smoothing: float = 0.0
     heads: float = 0.5
+    labels: float = 0.0
 
     def __post_init__(self) -> None:
         super().__post_init__()
         if not 0 <= self.alpha <= 1:
             raise ValueError(f"alpha is {self.alpha}; it has to be between 0 and 1")
-        if self.temperature <= 0 or not 0 <= self.smoothing < 1 or self.heads < 0:
-            raise ValueError("temperature has to be above 0, smoothing between 0 and 1, heads at least 0")
+        if self.temperature <= 0 or not 0 <= self.smoothing < 1 or self.heads < 0 or self.labels < 0:
+            raise ValueError("temperature has to be above 0, smoothing between 0 and 1, heads and labels at least 0")

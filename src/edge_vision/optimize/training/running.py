@@ -5,9 +5,11 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+from edge_vision.inference.decoders.common import USUAL_STRIDES
 from edge_vision.optimize.data import Split
 from edge_vision.optimize.network import Network
 from edge_vision.optimize.passes import Context, PassError
+from edge_vision.optimize.training.box_loss import BoxLabels
 from edge_vision.optimize.training.constraints import Constraint, KeepClusters, KeepZeros
 from edge_vision.optimize.training.detection_loss import OBJECTNESS, DetectorDistillation
 from edge_vision.optimize.training.errors import TrainingError
@@ -24,6 +26,17 @@ def detector_loss(network: Network, heads: float = 0.0) -> DetectorDistillation:
     return DetectorDistillation(OBJECTNESS.get(str(network.bundle.decoder)), heads=heads)
 
 
+def label_loss(network: Network, name: str) -> BoxLabels:
+    """Learning true boxes. Raises PassError for decoders of which that is not known."""
+    decoder, options = str(network.bundle.decoder), network.bundle.decoder_options
+    if decoder != "yolox" or options.get("decoded"):
+        raise PassError(
+            name, f"true boxes cannot be learnt by decoder {decoder}", "learn from the teacher alone (labels: 0)"
+        )
+    strides = options.get("strides") or USUAL_STRIDES[0]
+    return BoxLabels(network.input.width, network.input.height, [int(stride) for stride in strides])
+
+
 def classifier_loss(alpha: float, temperature: float, smoothing: float, teacher: Network | None, name: str) -> Loss:
     """(1 - alpha) x labels + alpha x teacher."""
     if alpha and teacher is None:
@@ -37,7 +50,8 @@ def loss_of(network: Network, options: LearningOptions, teacher: Network | None,
         return classifier_loss(options.alpha, options.temperature, options.smoothing, teacher, name)
     if teacher is None:
         raise PassError(name, "a detector learns from a teacher", "give the model that the recipe began with")
-    return detector_loss(network, options.heads)
+    answers = detector_loss(network, options.heads)
+    return Combined((1.0, answers), (options.labels, label_loss(network, name))) if options.labels else answers
 
 
 def best_loss(

@@ -22,7 +22,7 @@ from edge_vision.optimize.training import checkpoint
 from edge_vision.optimize.training.constraints import Constraint
 from edge_vision.optimize.training.errors import TrainingError
 from edge_vision.optimize.training.graph import TorchGraph
-from edge_vision.optimize.training.inputs import Augmentation, input_tensor
+from edge_vision.optimize.training.inputs import Augmentation, Moves, boxes_of, input_tensor
 from edge_vision.optimize.training.losses import Loss, logits_of
 from edge_vision.optimize.training.portions import batches, sample_of
 from edge_vision.optimize.training.schedule import Schedule, optimiser, set_rate
@@ -138,8 +138,8 @@ class Trainer:
         total = 0.0
         for step in range(self.steps):
             chosen = np.sort(order[step * self.batch : (step + 1) * self.batch])
-            images = self.augmentation(self.split.images[chosen], rng)
-            value, _ = run.answers(images, self._truth(self.split, chosen))
+            images, moves = self.augmentation.moving(self.split.images[chosen], rng)
+            value, _ = run.answers(images, self._truth(self.split, chosen, moves))
             along = (epoch * self.steps + step) / (self.schedule.epochs * self.steps)
             self._step(value, along)
             number = float(value.detach())
@@ -175,9 +175,14 @@ class Trainer:
             now = dict(self.run.graph.named_parameters())
             torch._foreach_lerp_([self.average[n] for n in names], [now[n].detach() for n in names], 1 - decay)
 
-    def _truth(self, split: Split, chosen: NDArray) -> Tensor | None:
+    def _truth(self, split: Split, chosen: NDArray, moves: Moves | None = None) -> Tensor | None:
         if isinstance(split.truth, tuple):
-            return None
+            if not self.run.loss.wants_boxes:
+                return None
+            height, width = split.images.shape[1:3]
+            return torch.from_numpy(boxes_of([split.truth[k] for k in chosen], moves, width, height)).to(
+                self.run.device
+            )
         return torch.from_numpy(np.asarray(split.truth[chosen], np.int64)).to(self.run.device)
 
     @contextlib.contextmanager
@@ -213,7 +218,7 @@ class Trainer:
                 truth = self._truth(split, part)
                 value, student = self.run.answers(split.images[part], truth)
                 total += float(value) * len(part)
-                if truth is not None:
+                if self.run.classes and truth is not None:
                     right += int((student[logits_of(self.run.graph)].flatten(1).argmax(1) == truth).sum())
         row = {"val_loss": total / len(split)}
         return row | {"val_accuracy": right / len(split)} if self.run.classes else row
