@@ -49,8 +49,8 @@ class TrainingOptions:
 class LearningOptions(TrainingOptions):
     """As all that train, and what is learnt from. alpha, temperature, smoothing: of a classifier's loss,
     (1 - alpha) x labels + alpha x teacher, the labels smoothed. heads: weight of a detector's last convolutions beside
-    its outputs. labels: weight of a detector's true boxes beside its teacher's answers (decoder yolox alone), 0 for
-    data without any.
+    its outputs. labels: weight of a detector's true boxes beside its teacher's answers; with decoders other than yolox
+    there is the teacher alone.
     """
 
     alpha: float = 0.0

@@ -26,13 +26,11 @@ def detector_loss(network: Network, heads: float = 0.0) -> DetectorDistillation:
     return DetectorDistillation(OBJECTNESS.get(str(network.bundle.decoder)), heads=heads)
 
 
-def label_loss(network: Network, name: str) -> BoxLabels:
-    """Learning true boxes. Raises PassError for decoders of which that is not known."""
+def label_loss(network: Network) -> BoxLabels | None:
+    """Learning true boxes; None for decoders of which that is not known."""
     decoder, options = str(network.bundle.decoder), network.bundle.decoder_options
     if decoder != "yolox" or options.get("decoded"):
-        raise PassError(
-            name, f"true boxes cannot be learnt by decoder {decoder}", "learn from the teacher alone (labels: 0)"
-        )
+        return None
     strides = options.get("strides") or USUAL_STRIDES[0]
     return BoxLabels(network.input.width, network.input.height, [int(stride) for stride in strides])
 
@@ -51,7 +49,8 @@ def loss_of(network: Network, options: LearningOptions, teacher: Network | None,
     if teacher is None:
         raise PassError(name, "a detector learns from a teacher", "give the model that the recipe began with")
     answers = detector_loss(network, options.heads)
-    return Combined((1.0, answers), (options.labels, label_loss(network, name))) if options.labels else answers
+    labels = label_loss(network) if options.labels else None
+    return Combined((1.0, answers), (options.labels, labels)) if labels else answers
 
 
 def best_loss(
@@ -140,7 +139,10 @@ def train(
         )
     except TrainingError as error:
         raise PassError(name, error.problem, error.remedy) from error
-    return network.with_graph(fitted.proto), facts_of(fitted, part, watched, held)
+    facts = facts_of(fitted, part, watched, held)
+    if getattr(options, "labels", 0.0) and network.task == "detect" and label_loss(network) is None:
+        facts["notes"].append(f"true boxes are not learnt with decoder {network.bundle.decoder}, the teacher's are")
+    return network.with_graph(fitted.proto), facts
 
 
 def is_quantised(network: Network) -> bool:
