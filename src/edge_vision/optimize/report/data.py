@@ -28,6 +28,9 @@ class Score:
     high: float = math.nan
 
 
+LONGEST_TITLE = 34
+
+
 @dataclass(frozen=True)
 class StepReport:
     """A network on its way: the original, or what a step made of the one before.
@@ -50,6 +53,11 @@ class StepReport:
     drop: Score | None = None
     latency: tuple[Latency, ...] = ()
     memory: tuple[Memory, ...] = ()
+
+    @property
+    def title(self) -> str:
+        """For plots and tables: the name, without options where these are many."""
+        return self.name if len(self.name) <= LONGEST_TITLE else self.name.partition(" (")[0]
 
     def latency_on(self, backend: str) -> Latency | None:
         """The row of a backend, None where there are no figures."""

@@ -48,7 +48,7 @@ def draw_steps(figure: Any, report: Report) -> None:
     for axes, panel in zip(grid, panels, strict=True):
         panel(axes, report)
         axes.set_ylim(len(report.steps) - 0.4, -0.6)
-    grid[0].set_yticks(places, [_short(step.name) for step in report.steps])
+    grid[0].set_yticks(places, [_short(step.title) for step in report.steps])
 
 
 def _sizes(axes: Any, report: Report) -> None:
@@ -181,7 +181,7 @@ def points_of(report: Report) -> list[_Point]:
         if step.accuracy is not None and row is not None and row.ratio is not None:
             final = step is report.final and report.verdict.met
             size = float(step.size.packed or step.size.file)
-            steps.append(_Point(step.name, 100 * step.accuracy.value, row.ratio, size, final))
+            steps.append(_Point(step.title, 100 * step.accuracy.value, row.ratio, size, final))
     return steps
 
 
@@ -294,7 +294,7 @@ def draw_layers(figure: Any, report: Report) -> None:
     left, right = figure.subplots(1, 2, sharey=True)
     shown: list[tuple[StepReport, str, str]] = [(report.original, "original", SOFT)]
     if len(report.steps) > 1:
-        shown.append((report.final, _short(report.final.name), SERIES[0]))
+        shown.append((report.final, _short(report.final.title), SERIES[0]))
     height = 0.78 / len(shown)
     for number, (step, label, colour) in enumerate(shown):
         layers = {_layer_name(layer): layer for layer in step.compute.layers}

@@ -71,7 +71,7 @@ def step_table(report: Report) -> Table:
     for index, step in enumerate(report.steps):
         s, c = step.size, step.compute
         row = [
-            step.name,
+            step.title,
             size(s.file) + times(first.size.file, s.file),
             size(s.packed) + times(first.size.file, s.packed),
             count(s.parameters) + times(first.size.parameters, s.parameters),
@@ -116,9 +116,9 @@ def macs(step: StepReport) -> str:
 
 def refused_table(report: Report) -> Table:
     """What steps left alone, what backends could not run, which recipes could not be done."""
-    rows = [[step.name, line] for step in report.steps for line in step.refused]
+    rows = [[step.title, line] for step in report.steps for line in step.refused]
     for step in report.steps:
-        rows += [[step.name, f"{row.backend}: {row.problem}"] for row in step.latency if row.problem]
+        rows += [[step.title, f"{row.backend}: {row.problem}"] for row in step.latency if row.problem]
     rows += [[f"recipe {trial.name}", trial.why] for trial in report.trials if trial.why]
     return ["where", "what and why"], rows
 
