@@ -1,38 +1,23 @@
 """Trackers run over prepared frames: here, or by an interpreter of their own where they need other packages than ours.
 
-The child is a bare interpreter with NumPy and the peer. It finds the few modules of ours that it needs by the folder of
-this package alone, so that nothing else of this environment gets into its.
+The child is a bare interpreter with NumPy and the peer (`other_python`).
 """
 
 from __future__ import annotations
 
-import json
-import subprocess
-import sys
-import tempfile
 import time
 from collections.abc import Sequence
-from contextlib import suppress
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-import edge_vision
+from edge_vision.benchmarks import other_python
+from edge_vision.benchmarks.other_python import OtherPython, PeerFailed
 from edge_vision.benchmarks.tracking_peers import PEERS, Peer, PeerTracker, available
 from edge_vision.datatypes import Detections
 from edge_vision.evaluation.track_records import TrackedBoxes
-
-_CODE = """
-import sys, types
-package = types.ModuleType("edge_vision")
-package.__path__ = [sys.argv[1]]
-sys.modules["edge_vision"] = package
-from edge_vision.benchmarks.peer_process import serve
-serve()
-"""
 
 
 @dataclass(frozen=True, slots=True)
@@ -55,10 +40,6 @@ def track(tracker: PeerTracker, frames: Sequence[Detections], warps: NDArray[np.
         taken[index] = time.perf_counter_ns() - start
         found.append(tracker.result(raw))
     return Run(found, taken)
-
-
-class PeerFailed(RuntimeError):
-    """An interpreter for peers cannot be used, or a peer ended with an error; the text says which and why."""
 
 
 class LocalPeers:
@@ -89,22 +70,13 @@ class LocalPeers:
         """Nothing to end."""
 
 
-class PeerProcess:
+class PeerProcess(OtherPython):
     """The peers that another interpreter has. python: its path. Raises PeerFailed where it is none or lacks NumPy."""
 
     def __init__(self, python: str) -> None:
-        self.python = python
-        folder = str(Path(edge_vision.__path__[0]).resolve())
-        self._scratch = tempfile.TemporaryDirectory(prefix="edge_vision_peers_")
+        super().__init__(python, __name__)
         try:
-            self._process = subprocess.Popen(
-                [python, "-c", _CODE, folder], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
-            )
-        except OSError as error:
-            self._scratch.cleanup()
-            raise PeerFailed(f"{python} cannot be started: {error.strerror}; give the path of a Python") from None
-        try:
-            self._about = self._ask(do="peers")
+            self._about = self.ask(do="peers")
         except PeerFailed:
             self.close()
             raise
@@ -118,9 +90,9 @@ class PeerProcess:
         return dict(self._about["versions"])
 
     def track(self, name: str, frames: Sequence[Detections], rate: float, warps: NDArray | None = None) -> Run:
-        given, found = Path(self._scratch.name, "given.npz"), Path(self._scratch.name, "found.npz")
+        given, found = self.scratch / "given.npz", self.scratch / "found.npz"
         np.savez(given, **_pack(frames, warps))  # type: ignore[arg-type]
-        self._ask(do="track", peer=name, given=str(given), found=str(found), rate=rate)
+        self.ask(do="track", peer=name, given=str(given), found=str(found), rate=rate)
         with np.load(found) as data:
             ends = np.cumsum(data["counts"])
             starts = ends - data["counts"]
@@ -128,49 +100,15 @@ class PeerProcess:
             frames_found = [TrackedBoxes(boxes[a:b], ids[a:b]) for a, b in zip(starts, ends, strict=True)]
             return Run(frames_found, data["ns"])
 
-    def close(self) -> None:
-        assert self._process.stdin is not None
-        with suppress(OSError):
-            self._process.stdin.close()
-        try:
-            self._process.wait(10.0)
-        except subprocess.TimeoutExpired:
-            self._process.kill()
-            self._process.wait()
-        assert self._process.stdout is not None
-        self._process.stdout.close()
-        self._scratch.cleanup()
-
-    def _ask(self, **request: Any) -> Any:
-        assert self._process.stdin is not None
-        assert self._process.stdout is not None
-        try:
-            self._process.stdin.write(json.dumps(request) + "\n")
-            self._process.stdin.flush()
-        except OSError:
-            pass  # it has ended; the empty answer tells
-        line = self._process.stdout.readline()
-        if not line:
-            code = self._process.wait()
-            raise PeerFailed(f"{self.python} has ended (exit code {code}); its messages above say why")
-        answer = json.loads(line)
-        if "error" in answer:
-            raise PeerFailed(f"{self.python}: {answer['error']}")
-        return answer
-
 
 def serve() -> None:
-    """The child's main: a request a line on standard input, an answer a line on what was standard output."""
-    answers, sys.stdout = sys.stdout, sys.stderr  # prints of libraries are no answers
+    """The child's main."""
     local = LocalPeers()
-    for line in sys.stdin:
-        request = json.loads(line)
-        try:
-            answer = _answer(local, request)
-        except Exception as error:
-            answer = {"error": f"{type(error).__name__}: {error}" if not isinstance(error, PeerFailed) else str(error)}
-        answers.write(json.dumps(answer) + "\n")
-        answers.flush()
+    other_python.serve(lambda request: _answer(local, request), _told)
+
+
+def _told(error: Exception) -> str:
+    return str(error) if isinstance(error, PeerFailed) else f"{type(error).__name__}: {error}"
 
 
 def _answer(local: LocalPeers, request: dict[str, Any]) -> dict[str, Any]:

@@ -20,7 +20,8 @@ from numpy.typing import NDArray
 
 from edge_vision.benchmarks import peer_process
 from edge_vision.benchmarks.crowd import Crowd, make_crowd
-from edge_vision.benchmarks.peer_process import LocalPeers, PeerFailed, PeerProcess
+from edge_vision.benchmarks.other_python import PeerFailed
+from edge_vision.benchmarks.peer_process import LocalPeers, PeerProcess
 from edge_vision.benchmarks.results import Check, Row, Section
 from edge_vision.benchmarks.tracking_peers import Ours
 from edge_vision.datatypes import Detections

@@ -204,7 +204,7 @@ def _decoding(arguments: argparse.Namespace, bar: Any) -> Any:
 
 def _tracking(arguments: argparse.Namespace, bar: Any) -> Any:
     from edge_vision.benchmarks import tracking
-    from edge_vision.benchmarks.peer_process import PeerFailed
+    from edge_vision.benchmarks.other_python import PeerFailed
     from edge_vision.benchmarks.results import Report, machine
 
     settings = tracking.Settings(

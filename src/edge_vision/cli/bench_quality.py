@@ -22,7 +22,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def measure(arguments: argparse.Namespace, bar: Any) -> Any:
     from edge_vision.benchmarks import quality
-    from edge_vision.benchmarks.quality_peer import PeerFailed
+    from edge_vision.benchmarks.other_python import PeerFailed
     from edge_vision.benchmarks.results import Report, machine
 
     settings = quality.Settings(

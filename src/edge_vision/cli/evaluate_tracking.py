@@ -90,7 +90,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def run(args: argparse.Namespace) -> int:
-    from edge_vision.benchmarks.peer_process import PeerFailed
+    from edge_vision.benchmarks.other_python import PeerFailed
     from edge_vision.inference import InferenceError
 
     try:
