@@ -87,6 +87,8 @@ def write_records(bundle: Bundle, records: Sequence[Record]) -> Path:
     try:
         if bundle.seal:
             raise PermissionError("it is sealed: a file more or less would break that")
+        if not path.parent.is_dir():
+            raise FileNotFoundError("a bundle that is gone is not made anew")
         write_text(path, text)
     except OSError:
         path = _in_cache(bundle)

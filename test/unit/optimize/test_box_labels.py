@@ -119,7 +119,8 @@ def test_the_detector_knows_its_own_answers_better_than_others(detector: Network
     graph = TorchGraph(detector.proto, input_shape=detector.input.shape).eval()
     image = torch.randint(0, 256, (1, 240, 320, 3), dtype=torch.uint8)
     loss.prepare(graph, None, [image])
-    answers = graph.compute(image, loss.student_tensors)
+    with torch.no_grad():
+        answers = graph.compute(image, loss.student_tensors)
     best = int((answers["output"][0, :, 4] * answers["output"][0, :, 5:].amax(1)).argmax())
     box = Cells(320, 240, (8, 16)).boxes(answers["output"])[0, best]
     own = torch.cat([answers["output"][0, best, 5:].argmax()[None].float(), box.clamp(0, 320)])[None, None]

@@ -61,6 +61,10 @@ class LearningOptions(TrainingOptions):
 
     def __post_init__(self) -> None:
         super().__post_init__()
+        self.check_learning()
+
+    def check_learning(self) -> None:
+        """Raises ValueError for what cannot be learnt from."""
         if not 0 <= self.alpha <= 1:
             raise ValueError(f"alpha is {self.alpha}; it has to be between 0 and 1")
         if self.temperature <= 0 or not 0 <= self.smoothing < 1 or self.heads < 0 or self.labels < 0:

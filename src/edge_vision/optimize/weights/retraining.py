@@ -25,6 +25,7 @@ class Retraining(LearningOptions):
     def __post_init__(self) -> None:
         if self.epochs:
             LearningOptions.__post_init__(self)
+        self.check_learning()
 
 
 def retrained(
