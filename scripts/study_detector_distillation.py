@@ -20,10 +20,11 @@ REPOSITORY = Path(__file__).resolve().parents[1]
 sys.path.insert(0, str(REPOSITORY / "src"))
 
 from distillation_table import Row, finished, told  # noqa: E402
-from train_classifier import opened, progress  # noqa: E402
+from train_classifier import progress  # noqa: E402
 from train_detector import export, provenance_of, train  # noqa: E402
 from train_detector import parser as training_parser  # noqa: E402
 
+from edge_vision.optimize.command import load_network  # noqa: E402
 from edge_vision.optimize.data import Data  # noqa: E402
 from edge_vision.optimize.loading import load_data  # noqa: E402
 from edge_vision.optimize.measure.accuracy import Accuracy, accuracy  # noqa: E402
@@ -41,7 +42,7 @@ def measured(args: argparse.Namespace, seed: int, teacher: Path | None, data: Da
         given += [f"--teacher={teacher}", f"--taught={args.taught}"] if teacher else []
         setting = training_parser().parse_args(given)
         export(train(setting), folder / "bundle", provenance_of(setting))
-    return accuracy(opened(folder / "bundle"), data.test)
+    return accuracy(load_network(str(folder / "bundle")), data.test)
 
 
 def main() -> None:
@@ -57,7 +58,7 @@ def main() -> None:
     parser.add_argument("--taught", type=float, default=1.0, help="weight of the teacher's answers beside the labels")
     parser.add_argument("--threads", type=int, default=2)
     args = parser.parse_args()
-    teacher = opened(args.teacher)
+    teacher = load_network(str(args.teacher))
     data = load_data("sim://conveyor?train=10&calibration=10&test=400", teacher.input, "detect", LABELS, bar=progress)
     rows = []
     for seed in range(1, args.seeds + 1):

@@ -23,10 +23,11 @@ import sys
 from pathlib import Path
 
 import numpy as np
-from train_classifier import DATA, Setting, opened, progress, trained
+from train_classifier import DATA, Setting, progress, trained
 
 from distillation_table import Row, finished, told  # isort: skip  # train_classifier finds the package
 from edge_vision.optimize.architectures import pixels
+from edge_vision.optimize.command import load_network
 from edge_vision.optimize.data import Data
 from edge_vision.optimize.loading import load_data
 from edge_vision.optimize.measure.accuracy import Accuracy, accuracy
@@ -41,7 +42,7 @@ def measured(
     """Of the network that is in `work`, or is trained there."""
     folder = work / f"{kind}_{setting.seed}"
     if (folder / "bundle" / "model.yaml").is_file():
-        return accuracy(opened(folder / "bundle"), data.test)
+        return accuracy(load_network(str(folder / "bundle")), data.test)
     network = trained(setting, data, folder, threads, teacher)
     write_bundle(network, folder / "bundle", provenance=dataclasses.asdict(setting))
     return accuracy(network, data.test)
@@ -61,7 +62,7 @@ def main() -> None:
             convert = {"int": int, "float": float, "str": str}[kind]
             parser.add_argument(f"--{name.replace('_', '-')}", type=convert, default=getattr(usual, name))
     args = parser.parse_args()
-    teacher = opened(args.teacher)
+    teacher = load_network(str(args.teacher))
     everything = load_data(args.data, pixels(*_size(teacher)), "classify", LABELS, bar=progress)
     few = dataclasses.replace(everything, train=everything.train.part(np.arange(args.labelled)))
     same, transfer = [], []

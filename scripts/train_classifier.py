@@ -24,12 +24,11 @@ from pathlib import Path
 REPOSITORY = Path(__file__).resolve().parents[1]
 sys.path.insert(0, str(REPOSITORY / "src"))
 
-import onnx  # noqa: E402
 import torch  # noqa: E402
 from tqdm import tqdm  # noqa: E402
 
-from edge_vision.inference.bundle import load_bundle  # noqa: E402
 from edge_vision.optimize.architectures import mobilenet_v2, pixels, plain_cnn  # noqa: E402
+from edge_vision.optimize.command import load_network  # noqa: E402
 from edge_vision.optimize.data import Data  # noqa: E402
 from edge_vision.optimize.loading import DataError, load_data  # noqa: E402
 from edge_vision.optimize.measure.accuracy import Accuracy, accuracy  # noqa: E402
@@ -115,12 +114,6 @@ def trained(setting: Setting, data: Data, work: Path, threads: int, teacher: Net
     return network.with_graph(fitted.proto)
 
 
-def opened(bundle: Path) -> Network:
-    """The network of a bundle's ONNX file."""
-    found = load_bundle(bundle)
-    return Network(onnx.load(str(found.variants[0].path)), found)
-
-
 def arguments() -> argparse.Namespace:
     usual = Setting()
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
@@ -142,7 +135,7 @@ def main() -> int:
     work = args.work or args.bundle.parent / f"{args.bundle.name}_training"
     try:
         data = load_data(args.data, pixels(args.size, args.size), "classify", LABELS, bar=progress)
-        teacher = opened(args.teacher) if args.teacher else None
+        teacher = load_network(str(args.teacher)) if args.teacher else None
         network = trained(setting, data, work, args.threads, teacher)
     except (DataError, TrainingError, ValueError) as error:
         print(f"train_classifier: {error}", file=sys.stderr)

@@ -4,12 +4,11 @@ from __future__ import annotations
 
 from pathlib import Path
 
-import onnx
 import torch
 from detector_training.network import HEIGHT, WIDTH
 from torch import Tensor
 
-from edge_vision.inference.bundle import load_bundle
+from edge_vision.optimize.command import load_network
 from edge_vision.optimize.training.detection_loss import OBJECTNESS, DetectorDistillation
 from edge_vision.optimize.training.graph import TorchGraph
 
@@ -19,11 +18,10 @@ class Teacher:
 
     def __init__(self, bundle: Path, sample: Tensor) -> None:
         """sample: some training images (B, 240, 320, 3) uint8, on which the spread of the answers is measured."""
-        found = load_bundle(bundle)
-        proto = onnx.load(str(found.variants[0].path))
-        self._graph = TorchGraph(proto, input_shape=(1, HEIGHT, WIDTH, 3)).eval()
+        network = load_network(str(bundle))
+        self._graph = TorchGraph(network.proto, input_shape=(1, HEIGHT, WIDTH, 3)).eval()
         self._output = self._graph.outputs[0]
-        self._loss = DetectorDistillation(OBJECTNESS.get(found.decoder))
+        self._loss = DetectorDistillation(OBJECTNESS.get(str(network.bundle.decoder)))
         self._loss.outputs = ((self._output, self._output),)
         with torch.no_grad():
             self._loss.measure([self._graph.compute(sample, (self._output,))])

@@ -62,8 +62,8 @@ def apply_recipe(
 
     teacher: what distilling steps learn from, `network` where it is None; then, after a step that changes what is
     answered (another input size, fewer heads), the network that this step made, since nobody learns from answers of
-    another shape. Raises PassError where a step cannot be done,
-    or needs what is not there (which is said before the first step is begun).
+    another shape. Raises PassError where a step cannot be done, or needs what is not there (which is said before the
+    first step is begun).
     """
     check_needs(recipe, data is not None)
     given = teacher is not None

@@ -91,7 +91,7 @@ def training_split(name: str, network: Network, context: Context) -> Split:
 def train(
     name: str,
     network: Network,
-    options: TrainingOptions,
+    options: LearningOptions,
     context: Context,
     loss: Loss,
     *,
@@ -140,7 +140,7 @@ def train(
     except TrainingError as error:
         raise PassError(name, error.problem, error.remedy) from error
     facts = facts_of(fitted, part, watched, held)
-    if getattr(options, "labels", 0.0) and network.task == "detect" and label_loss(network) is None:
+    if options.labels and network.task == "detect" and label_loss(network) is None:
         facts["notes"].append(f"true boxes are not learnt with decoder {network.bundle.decoder}, the teacher's are")
     return network.with_graph(fitted.proto), facts
 
