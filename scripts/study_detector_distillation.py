@@ -4,10 +4,15 @@
     python scripts/study_detector_distillation.py --work build/detector_study
 
 The student is the bundled detector's architecture with half of its channels (a quarter of its cost), trained by
-scripts/train_detector.py from random weights. Both have the same weights to begin with, the same frames in the same
-order and the same epochs; the one alone learns from labels, the distilled one from the teacher's raw outputs as well.
-An interrupted study goes on. Prints a Markdown table; points are of mAP50-95 on the test clips of `sim://conveyor`,
-with the 95 % interval of the paired difference.
+scripts/train_detector.py from random weights. It begins with the same weights each time and is shown as many frames:
+
+* alone, the `--frames` that have labels;
+* distilled on the same frames, from labels and the teacher's raw outputs;
+* distilled on `--unlabelled` others as well, which the teacher has not seen, either: its raw outputs, and the boxes
+  that it is sure of in place of labels. A teacher needs none, and frames without labels are what a robot has most of.
+
+An interrupted study goes on. Prints Markdown tables; points are of mAP50-95 on test clips of `sim://conveyor`, with
+the 95 % interval of the paired difference.
 """
 
 from __future__ import annotations
@@ -31,15 +36,15 @@ from edge_vision.optimize.measure.accuracy import Accuracy, accuracy  # noqa: E4
 from edge_vision.simulation import LABELS  # noqa: E402
 
 
-def measured(args: argparse.Namespace, seed: int, teacher: Path | None, data: Data) -> Accuracy:
+def measured(args: argparse.Namespace, seed: int, kind: str, data: Data) -> Accuracy:
     """Of the network that is in the study's folder, or is trained there."""
-    folder = args.work / f"{'taught' if teacher else 'alone'}_{seed}"
+    folder = args.work / f"{kind}_{seed}"
     if not (folder / "bundle" / "model.yaml").is_file():
-        given = [
-            f"--{name}={getattr(args, name)}" for name in ("frames", "epochs", "batch", "rate", "scale", "threads")
-        ]
+        others = args.unlabelled if kind == "transfer" else 0
+        given = [f"--{name}={getattr(args, name)}" for name in ("frames", "batch", "rate", "scale", "threads")]
+        given += [f"--epochs={max(5, round(args.shown / (args.frames + others)))}", f"--unlabelled={others}"]
         given += [f"--seed={seed}", f"--work={folder}", f"--rendered={args.work}", "--resume"]
-        given += [f"--teacher={teacher}", f"--taught={args.taught}"] if teacher else []
+        given += [f"--teacher={args.teacher}", f"--taught={args.taught}"] if kind != "alone" else []
         setting = training_parser().parse_args(given)
         export(train(setting), folder / "bundle", provenance_of(setting))
     return accuracy(load_network(str(folder / "bundle")), data.test)
@@ -50,8 +55,9 @@ def main() -> None:
     parser.add_argument("--teacher", type=Path, default=REPOSITORY / "models" / "conveyor_parts")
     parser.add_argument("--work", type=Path, required=True)
     parser.add_argument("--seeds", type=int, default=3)
-    parser.add_argument("--frames", type=int, default=1600)
-    parser.add_argument("--epochs", type=int, default=10)
+    parser.add_argument("--frames", type=int, default=192, help="with labels")
+    parser.add_argument("--unlabelled", type=int, default=1408, help="0: the same frames alone")
+    parser.add_argument("--shown", type=int, default=8000, help="frames in all epochs together")
     parser.add_argument("--batch", type=int, default=16)
     parser.add_argument("--rate", type=float, default=2e-3)
     parser.add_argument("--scale", type=float, default=0.5)
@@ -60,11 +66,18 @@ def main() -> None:
     args = parser.parse_args()
     teacher = load_network(str(args.teacher))
     data = load_data("sim://conveyor?train=10&calibration=10&test=400", teacher.input, "detect", LABELS, bar=progress)
-    rows = []
+    same, more = [], []
     for seed in range(1, args.seeds + 1):
-        row = Row(seed, measured(args, seed, None, data), measured(args, seed, args.teacher, data))
-        rows.append(finished(row))
-    print(told(accuracy(teacher, data.test), rows))
+        alone = measured(args, seed, "alone", data)
+        same.append(finished(Row(seed, alone, measured(args, seed, "taught", data))))
+        if args.unlabelled:
+            more.append(finished(Row(seed, alone, measured(args, seed, "transfer", data))))
+    best = accuracy(teacher, data.test)
+    print(f"\n{args.frames} frames with labels; distilled on the same frames:")
+    print(told(best, same))
+    if more:
+        print(f"\nDistilled on {args.unlabelled} frames without labels as well:")
+        print(told(best, more))
 
 
 if __name__ == "__main__":

@@ -8,8 +8,8 @@ The student begins with the same random weights each time and is trained for as 
 
 * alone, on the images that have labels (the first `--labelled` of the training images);
 * distilled on the same images, from labels and the teacher's answers;
-* distilled on all training images, from the teacher's answers alone: a teacher needs no labels, and images without any
-  are what a robot has plenty of.
+* distilled on other images, which the teacher has not seen, either, from its answers alone: a teacher needs no labels,
+  and images without any are what a robot has plenty of.
 
 Every training keeps its checkpoint, and its bundle when it is done: an interrupted study goes on. Prints Markdown
 tables; points are of top-1 on the test clips, with the 95 % interval of the paired difference.
@@ -23,7 +23,7 @@ import sys
 from pathlib import Path
 
 import numpy as np
-from train_classifier import DATA, Setting, progress, trained
+from train_classifier import Setting, progress, trained
 
 from distillation_table import Row, finished, told  # isort: skip  # train_classifier finds the package
 from edge_vision.optimize.architectures import pixels
@@ -52,8 +52,9 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--teacher", type=Path, required=True, help="bundle of train_classifier.py")
     parser.add_argument("--work", type=Path, required=True)
-    parser.add_argument("--data", default=DATA)
     parser.add_argument("--labelled", type=int, default=300, help="training images whose labels are used")
+    parser.add_argument("--seen", type=int, default=4000, help="training images that the teacher has learnt from")
+    parser.add_argument("--unlabelled", type=int, default=4000, help="images after those, for the teacher to answer")
     parser.add_argument("--seeds", type=int, default=3)
     parser.add_argument("--threads", type=int, default=2)
     usual = Setting(plain="16,32,64,64", epochs=100, alpha=0.5)
@@ -63,8 +64,10 @@ def main() -> None:
             parser.add_argument(f"--{name.replace('_', '-')}", type=convert, default=getattr(usual, name))
     args = parser.parse_args()
     teacher = load_network(str(args.teacher))
-    everything = load_data(args.data, pixels(*_size(teacher)), "classify", LABELS, bar=progress)
+    count = args.seen + args.unlabelled
+    everything = load_data(f"sim://parts?train={count}", pixels(*_size(teacher)), "classify", LABELS, bar=progress)
     few = dataclasses.replace(everything, train=everything.train.part(np.arange(args.labelled)))
+    others = dataclasses.replace(everything, train=everything.train.part(np.arange(args.seen, count)))
     same, transfer = [], []
     for seed in range(1, args.seeds + 1):
         given = {name: getattr(args, name) for name in Setting.__annotations__ if name != "seed"}
@@ -72,14 +75,14 @@ def main() -> None:
         alone = measured(setting, few, args.work, "alone", args.threads)
         taught = measured(setting, few, args.work, "taught", args.threads, teacher)
         same.append(finished(Row(seed, alone, taught)))
-        epochs = max(1, round(args.epochs * len(few.train) / len(everything.train)))
+        epochs = max(1, round(args.epochs * len(few.train) / len(others.train)))
         answers = dataclasses.replace(setting, alpha=1.0, epochs=epochs)
-        taught = measured(answers, everything, args.work, "transfer", args.threads, teacher)
+        taught = measured(answers, others, args.work, "transfer", args.threads, teacher)
         transfer.append(finished(Row(seed, alone, taught)))
     best = accuracy(teacher, everything.test)
     print(f"\n{args.labelled} images with labels; distilled on the same images:")
     print(told(best, same))
-    print(f"\nDistilled on {len(everything.train)} images, of which no label was used:")
+    print(f"\nDistilled on {len(others.train)} images that the teacher has not seen, of which no label was used:")
     print(told(best, transfer))
 
 

@@ -20,19 +20,26 @@ import json
 import math
 import sys
 import time
+from collections.abc import Callable
 from pathlib import Path
 
 import cv2
 import numpy as np
 import torch
-from torch import nn
+from torch import Tensor, nn
 from tqdm import tqdm
 
 REPOSITORY = Path(__file__).resolve().parents[1]
 sys.path.insert(0, str(REPOSITORY / "src"))
 
 from detector_training.bundle import export, measure  # noqa: E402
-from detector_training.frames import TRAINING_SEEDS, VALIDATION_SEEDS, batches, rendered  # noqa: E402
+from detector_training.frames import (  # noqa: E402
+    TRAINING_SEEDS,
+    UNLABELLED_SEEDS,
+    VALIDATION_SEEDS,
+    batches,
+    rendered,
+)
 from detector_training.network import CELLS, Detector  # noqa: E402
 from detector_training.teaching import Teacher  # noqa: E402
 
@@ -40,6 +47,8 @@ from edge_vision.datatypes import Detections  # noqa: E402
 from edge_vision.evaluation.detection import evaluate_detections  # noqa: E402
 from edge_vision.optimize.training.box_loss import box_loss  # noqa: E402
 from edge_vision.simulation import LABELS  # noqa: E402
+
+SURE = 0.5  # score from which the teacher's boxes stand in for labels
 
 
 def keep_memory() -> None:
@@ -53,9 +62,11 @@ def keep_memory() -> None:
 
 
 @torch.no_grad()
-def detect(model: Detector, images: np.ndarray) -> list[Detections]:
-    """Detections in network pixels; class-wise NMS at IoU 0.65 for a quick look while training."""
-    model.eval()
+def detect(model: Callable[[Tensor], Tensor], images: np.ndarray) -> list[Detections]:
+    """Detections in network pixels; class-wise NMS at IoU 0.65 for a quick look while training.
+
+    model: of images (B, 240, 320, 3) uint8 the answers (B, 1500, 5 + classes), scores in 0..1.
+    """
     found = []
     for start in range(0, len(images), 32):
         raw = model(torch.from_numpy(images[start : start + 32]))
@@ -69,6 +80,15 @@ def detect(model: Detector, images: np.ndarray) -> list[Detections]:
     return found
 
 
+def answered(teacher: Teacher, images: np.ndarray) -> list[np.ndarray]:
+    """What the teacher is rather sure of in each image, in place of labels: (N, 5) class and box, as `rendered`'s."""
+    truths = []
+    for found in detect(teacher.answers, images):
+        sure = found.scores >= SURE
+        truths.append(np.concatenate([found.class_ids[sure, None], found.boxes[sure]], 1).astype(np.float32))
+    return truths
+
+
 def train(args: argparse.Namespace) -> Detector:
     keep_memory()
     torch.manual_seed(args.seed)
@@ -80,6 +100,9 @@ def train(args: argparse.Namespace) -> Detector:
     answers = [Detections(t[:, 1:], np.ones(len(t), np.float32), t[:, 0].astype(np.int64), LABELS) for t in known]
     model = Detector(scale=args.scale).to(memory_format=torch.channels_last)
     teacher = Teacher(args.teacher, torch.from_numpy(images[:64])) if args.teacher else None
+    if teacher is not None and args.unlabelled:
+        more, _ = rendered(frames / f"unlabelled_{args.unlabelled}.npz", UNLABELLED_SEEDS, args.unlabelled)
+        images, truths = np.concatenate([images, more]), [*truths, *answered(teacher, more)]
     average = torch.optim.swa_utils.AveragedModel(
         model,
         avg_fn=lambda old, new, n: old + (new - old) * max(1 - 0.9995, 1 / (10 + int(n)) * 4),
@@ -91,7 +114,8 @@ def train(args: argparse.Namespace) -> Detector:
         [{"params": decay, "weight_decay": 0.03}, {"params": rest, "weight_decay": 0.0}], lr=args.rate
     )
     steps = len(images) // args.batch
-    warm, total = 2 * steps, args.epochs * steps
+    total = args.epochs * steps
+    warm = max(1, min(2 * steps, total // 7))
     schedule = torch.optim.lr_scheduler.LambdaLR(
         optimiser,
         lambda n: min(n / warm, 0.01 + 0.495 * (1 + math.cos(math.pi * min(1, max(0, n - warm) / (total - warm))))),
@@ -126,7 +150,7 @@ def train(args: argparse.Namespace) -> Detector:
             bar.set_postfix({key: f"{value:.3f}" for key, value in terms.items()})
         line = {"epoch": epoch + 1, "seconds": round(time.time() - begun), **{k: round(v, 4) for k, v in sums.items()}}
         if (epoch + 1) % 5 == 0 or epoch < 3 or epoch + 1 == args.epochs:
-            scores = evaluate_detections(answers, detect(average.module, validation))
+            scores = evaluate_detections(answers, detect(average.module.eval(), validation))
             line |= {"map50_95": round(scores.map50_95, 4), "map50": round(scores.map50, 4)}
         print(json.dumps(line), flush=True)
         torch.save(
@@ -154,6 +178,9 @@ def parser() -> argparse.ArgumentParser:
     parser.add_argument("--scale", type=float, default=1.0, help="of all channels; 0.5 costs a quarter")
     parser.add_argument("--teacher", type=Path, help="bundle to learn from besides the labels")
     parser.add_argument("--taught", type=float, default=1.0, help="weight of the teacher's answers")
+    parser.add_argument(
+        "--unlabelled", type=int, default=0, help="frames beside --frames that only the teacher tells something about"
+    )
     parser.add_argument("--seed", type=int, default=1)
     parser.add_argument("--threads", type=int, default=2)
     parser.add_argument("--resume", action="store_true", help="go on from the last checkpoint in --work")
@@ -163,7 +190,7 @@ def parser() -> argparse.ArgumentParser:
 def provenance_of(args: argparse.Namespace) -> dict:
     settings = {key: getattr(args, key) for key in ("seed", "frames", "epochs", "batch", "rate", "scale")}
     if args.teacher:
-        settings |= {"teacher": args.teacher.name, "taught": args.taught}
+        settings |= {"teacher": args.teacher.name, "taught": args.taught, "unlabelled": args.unlabelled}
     return {
         "script": "scripts/train_detector.py",
         **settings,

@@ -17,6 +17,7 @@ from edge_vision.simulation import Conveyor, ConveyorOptions
 
 WIDTH, HEIGHT, PAD = 320, 240, 114
 TRAINING_SEEDS, VALIDATION_SEEDS = 100_000, 90_000
+UNLABELLED_SEEDS = 300_000  # frames like those of training that no bundled model has learnt from
 FRAMES_PER_SEED = 16
 
 

@@ -26,6 +26,11 @@ class Teacher:
         with torch.no_grad():
             self._loss.measure([self._graph.compute(sample, (self._output,))])
 
+    @torch.no_grad()
+    def answers(self, images: Tensor) -> Tensor:
+        """images as above; (B, 1500, 5 + classes): boxes as the layout has them, scores in 0..1."""
+        return self._graph.compute(images, (self._output,))[self._output]
+
     def loss(self, images: Tensor, raw: Tensor) -> Tensor:
         """images as above, raw: the student's outputs for them (B, 1500, 5 + classes), logits."""
         with torch.no_grad():
