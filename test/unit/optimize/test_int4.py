@@ -17,6 +17,7 @@ from onnx import TensorProto, helper, numpy_helper
 from edge_vision.inference.bundle import Bundle, Thresholds
 from edge_vision.inference.preprocess import InputSpec
 from edge_vision.optimize.data import Data, Split
+from edge_vision.optimize.measure.size import measure_size
 from edge_vision.optimize.network import Network
 from edge_vision.optimize.passes import Context, PassError, optimisation_pass
 from edge_vision.optimize.quantisation import weight_only
@@ -120,6 +121,26 @@ def test_cast_form_is_float_once_loaded(tmp_path: Path) -> None:
     onnxruntime.InferenceSession(after.SerializeToString(), options, providers=["CPUExecutionProvider"])
     kinds = {node.op_type for node in onnx.load(options.optimized_model_filepath).graph.node}
     assert not kinds & {"Cast", "Mul", "DequantizeLinear"}
+
+
+@pytest.mark.parametrize("block", [0, 16])
+def test_both_forms_are_measured_alike(block: int, tmp_path: Path) -> None:
+    """The weights are 4-bit numbers in either form, with as many zeros and distinct numbers."""
+    found = []
+    for form in ("dequantise", "cast"):
+        options = INT4.Options(form=form, block=block, max_error=NO_LIMIT)
+        outcome = INT4.apply(network(), options, context(tmp_path))
+        found.append({tensor.name: tensor for tensor in measure_size(outcome.network.proto, packed=False).weights})
+    assert found[0].keys() == found[1].keys()
+    assert any(tensor.kind == "int4" for tensor in found[1].values())
+    for name, dequantised in found[0].items():
+        cast = found[1][name]
+        assert (cast.kind, cast.bytes, cast.non_zeros, cast.distinct) == (
+            dequantised.kind,
+            dequantised.bytes,
+            dequantised.non_zeros,
+            dequantised.distinct,
+        )
 
 
 def test_both_forms_give_the_same(tmp_path: Path) -> None:

@@ -117,6 +117,7 @@ def _packed(proto: onnx.ModelProto) -> int | None:
 
 _PASSED = ("QuantizeLinear", "DequantizeLinear", "Identity", "Cast", "Transpose")
 """Operators between a tensor of parameters and what computes with it."""
+_CODES = ("int8", "uint8", "int4", "uint4", "int2", "uint2")
 
 
 class _Reader:
@@ -169,16 +170,19 @@ class _Reader:
                 numbers = evaluated(proto, needed, name)
                 if numbers is None:
                     continue
-                known = np.unique(numbers)
-                self.values["float"].update(known.tolist())
                 root = max((self.constants[root] for root in roots), key=lambda tensor: type_of(tensor).bytes)
                 stored = type_of(root)
+                # A number for each weight, which is scaled when the graph is loaded: codes, as behind DequantizeLinear.
+                scaled = all(step.op_type in (*_PASSED, "Mul", "Sub", "Reshape") for step in needed)
+                coded = scaled and stored.kind in _CODES and stored.elements == numbers.size
+                known = np.unique(self._numbers(root, ())[0] if coded else numbers)
+                self.values["codes" if coded else "float"].update(known.tolist())
                 bits = len(known) <= 2 and stored.bytes <= (numbers.size + 7) // 8
                 yield TensorSize(
                     name=root.name,
                     role=WEIGHT,
                     op=node.op_type,
-                    kind="binary" if bits else "fp32",
+                    kind="binary" if bits else stored.kind if coded else "fp32",
                     stored=stored.kind,
                     shape=numbers.shape,
                     elements=numbers.size,
