@@ -76,6 +76,7 @@ def apply_recipe(
             "format": FORMAT,
             "before": before.key,
             "step": step.as_dict(),
+            **_files(step),
             "data": data.name if data else "",
             "teacher": taught if step.needs & {"teacher", "train"} else "",
             "seed": settings.seed,
@@ -86,6 +87,13 @@ def apply_recipe(
             teacher = stages[-1].network
             taught = digest(teacher.proto)
     return tuple(stages)
+
+
+def _files(step: Step) -> dict[str, str]:
+    """Digests of the files that a step's options name (`student: model.onnx`): another content is another step."""
+    named = (value for value in dataclasses.asdict(step.options).values() if isinstance(value, str) and value)
+    paths = (Path(value).expanduser() for value in named)
+    return {str(path): hashlib.sha256(path.read_bytes()).hexdigest() for path in paths if path.is_file()}
 
 
 def _answers(network: Network) -> list[tuple[int | str, ...]]:

@@ -146,3 +146,19 @@ def test_who_answers_in_another_shape_is_no_teacher(repository, tmp_path) -> Non
     assert stages[-1].facts["epochs"] == 1
     with pytest.raises(PassError, match="not like"):  # who is named as the teacher stays it
         apply_recipe(network, recipe, data, Settings(tmp_path / "named"), network)
+
+
+def test_a_step_whose_file_has_another_content_is_made_anew(network, tmp_path) -> None:
+    pytest.importorskip("torch", reason="training needs PyTorch")
+    images = np.random.default_rng(2).integers(0, 256, (8, 32, 32, 3), np.uint8)
+    split = Split(images, np.arange(8) % 3, np.zeros(8, np.int64))
+    data = Data("noise", split, split, split, LABELS, lambda width, height: data)
+    student = tmp_path / "student.onnx"
+    distil = {"student": str(student), "epochs": 1, "batch": 4, "validation": 0}
+    recipe = recipe_of({"steps": [{"distil": distil}]})
+
+    def reused(seed: int) -> bool:
+        onnx.save(plain_cnn(LABELS, network.input, seed=seed).proto, str(student))
+        return apply_recipe(network, recipe, data, Settings(tmp_path))[-1].reused
+
+    assert [reused(3), reused(3), reused(4), reused(3)] == [False, True, False, True]
