@@ -25,6 +25,7 @@ REPOSITORY = Path(__file__).resolve().parents[1]
 sys.path.insert(0, str(REPOSITORY / "src"))
 
 from distillation_table import Row, finished, told  # noqa: E402
+from quick_form import arguments  # noqa: E402
 from train_classifier import progress  # noqa: E402
 from train_detector import export, provenance_of, train  # noqa: E402
 from train_detector import parser as training_parser  # noqa: E402
@@ -63,7 +64,7 @@ def main() -> None:
     parser.add_argument("--scale", type=float, default=0.5)
     parser.add_argument("--taught", type=float, default=1.0, help="weight of the teacher's answers beside the labels")
     parser.add_argument("--threads", type=int, default=2)
-    args = parser.parse_args()
+    args = arguments(parser, {"seeds": 1, "frames": 64, "unlabelled": 256, "shown": 960})
     teacher = load_network(str(args.teacher))
     data = load_data("sim://conveyor?train=10&calibration=10&test=400", teacher.input, "detect", LABELS, bar=progress)
     same, more = [], []

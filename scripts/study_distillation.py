@@ -26,6 +26,7 @@ import numpy as np
 from train_classifier import Setting, progress, trained
 
 from distillation_table import Row, finished, told  # isort: skip  # train_classifier finds the package
+from quick_form import arguments  # isort: skip
 from edge_vision.optimize.architectures import pixels
 from edge_vision.optimize.command import load_network
 from edge_vision.optimize.data import Data
@@ -62,7 +63,7 @@ def main() -> None:
         if name != "seed":
             convert = {"int": int, "float": float, "str": str}[kind]
             parser.add_argument(f"--{name.replace('_', '-')}", type=convert, default=getattr(usual, name))
-    args = parser.parse_args()
+    args = arguments(parser, {"seeds": 1, "epochs": 20, "unlabelled": 1000})
     teacher = load_network(str(args.teacher))
     count = args.seen + args.unlabelled
     everything = load_data(f"sim://parts?train={count}", pixels(*_size(teacher)), "classify", LABELS, bar=progress)

@@ -24,6 +24,7 @@ from pathlib import Path
 REPOSITORY = Path(__file__).resolve().parents[1]
 sys.path.insert(0, str(REPOSITORY / "src"))
 
+import quick_form  # noqa: E402
 import torch  # noqa: E402
 from tqdm import tqdm  # noqa: E402
 
@@ -126,7 +127,7 @@ def arguments() -> argparse.Namespace:
     for name, kind in Setting.__annotations__.items():
         convert = {"int": int, "float": float, "str": str}[kind]
         parser.add_argument(f"--{name.replace('_', '-')}", type=convert, default=getattr(usual, name))
-    return parser.parse_args()
+    return quick_form.arguments(parser, {"data": f"{DATA}?train=800&calibration=200&test=1000", "epochs": 6})
 
 
 def main() -> int:

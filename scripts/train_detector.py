@@ -42,6 +42,7 @@ from detector_training.frames import (  # noqa: E402
 )
 from detector_training.network import CELLS, Detector  # noqa: E402
 from detector_training.teaching import Teacher  # noqa: E402
+from quick_form import arguments  # noqa: E402
 
 from edge_vision.datatypes import Detections  # noqa: E402
 from edge_vision.evaluation.detection import evaluate_detections  # noqa: E402
@@ -200,7 +201,7 @@ def provenance_of(args: argparse.Namespace) -> dict:
 
 
 def main() -> None:
-    args = parser().parse_args()
+    args = arguments(parser(), {"frames": 480, "epochs": 5})
     measure(export(train(args), args.bundle, provenance_of(args)))
 
 
