@@ -49,6 +49,7 @@ from edge_vision.evaluation.detection import evaluate_detections  # noqa: E402
 from edge_vision.optimize.training.box_loss import box_loss  # noqa: E402
 from edge_vision.simulation import LABELS  # noqa: E402
 
+QUICK = {"frames": 480, "epochs": 5, "work": "build/quick", "bundle": "build/quick/bundle"}  # not over the bundled one
 SURE = 0.5  # score from which the teacher's boxes stand in for labels
 
 
@@ -201,7 +202,7 @@ def provenance_of(args: argparse.Namespace) -> dict:
 
 
 def main() -> None:
-    args = arguments(parser(), {"frames": 480, "epochs": 5})
+    args = arguments(parser(), QUICK)
     measure(export(train(args), args.bundle, provenance_of(args)))
 
 
