@@ -45,7 +45,8 @@ def measured(
     if (folder / "bundle" / "model.yaml").is_file():
         return accuracy(load_network(str(folder / "bundle")), data.test)
     network = trained(setting, data, folder, threads, teacher)
-    write_bundle(network, folder / "bundle", provenance=dataclasses.asdict(setting))
+    script = "scripts/study_distillation.py"
+    write_bundle(network, folder / "bundle", provenance={"script": script, **dataclasses.asdict(setting)})
     return accuracy(network, data.test)
 
 

@@ -112,7 +112,8 @@ def _card(bundle: Bundle, variant: Variant, provenance: Mapping[str, Any]) -> st
     }
     kept = {key: value for key, value in content.items() if value not in ({}, "", [])}
     text = yaml.safe_dump(kept, sort_keys=False, default_flow_style=None, width=120, allow_unicode=True)
-    return f"# Written by edge_vision optimize from {bundle.name}; see docs/optimize.md.\n{text}"
+    made = provenance.get("script") or f"edge_vision optimize from {bundle.name}"
+    return f"# Written by {made}; see docs/optimize.md.\n{text}"
 
 
 def prove(bundle: Bundle, proofs: Sequence[tuple[str, str, Mapping[str, Any], bool, str]]) -> None:

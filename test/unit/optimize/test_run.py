@@ -128,6 +128,10 @@ def test_a_folder_of_somebody_else_is_left_alone(network, tmp_path) -> None:
     (tmp_path / "photos" / "a.jpg").write_bytes(b"x")
     with pytest.raises(FileExistsError, match="Name another folder"):
         exclusive(tmp_path / "photos")
+    trained = write_bundle(network, tmp_path / "trained", provenance={"script": "scripts/train.py"})
+    assert trained.file.read_text().startswith("# Written by scripts/train.py;")
+    with pytest.raises(FileExistsError, match="Name another folder"):
+        exclusive(trained.folder)  # hours of training
 
 
 def test_who_answers_in_another_shape_is_no_teacher(repository, tmp_path) -> None:
