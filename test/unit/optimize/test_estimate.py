@@ -396,6 +396,18 @@ def test_this_machine_is_measured_and_kept(tmp_path, monkeypatch):
     assert len(lines) == 2
 
 
+def test_a_clock_that_stands_still_for_a_run_measures_none():
+    """Seen on a virtual machine: one thread's time did not advance, and a network that takes no time was divided by."""
+    pytest.importorskip("onnxruntime")
+    from edge_vision.optimize.estimate import this_machine
+
+    session = type("Session", (), {"run": lambda self, outputs, feed: None})()
+    readings = iter([1.0, 1.0, 2.0, 2.5, 3.0, 3.25])
+    assert this_machine._least(session, {}, 2, lambda: next(readings)) == 0.5
+    readings = iter([1.0, 1.0, 2.0, 2.0, 3.0, 3.25])
+    assert this_machine._least(session, {}, 2, lambda: next(readings)) == 0.25, "another run is taken"
+
+
 def test_probes_are_what_they_are_called():
     for name, build in CHAINS.items():
         for int8 in (False, True):
