@@ -39,4 +39,5 @@ def told(teacher: Accuracy, rows: Sequence[Row]) -> str:
         points = f"{100 * gain.value:+.1f} ({100 * gain.low:.1f} to {100 * gain.high:.1f})"
         lines.append(f"| {row.seed} | {100 * row.alone.value:.1f} % | {100 * row.taught.value:.1f} % | {points} |")
     mean = sum(row.gain.value for row in rows) / len(rows)
-    return "\n".join([*lines, f"\nMean gain {100 * mean:.1f} points over {len(rows)} seeds."])
+    seeds = f"{len(rows)} seed{'s' if len(rows) > 1 else ''}"
+    return "\n".join([*lines, f"\nMean gain {100 * mean:.1f} points over {seeds}."])

@@ -7,7 +7,7 @@ The student is the bundled detector's architecture with half of its channels (a 
 scripts/train_detector.py from random weights. It begins with the same weights each time and is shown as many frames:
 
 * alone, the `--frames` that have labels;
-* distilled on the same frames, from labels and the teacher's raw outputs;
+* with `--same`, distilled on the same frames, from labels and the teacher's raw outputs;
 * distilled on `--unlabelled` others as well, which the teacher has not seen, either: its raw outputs, and the boxes
   that it is sure of in place of labels. A teacher needs none, and frames without labels are what a robot has most of.
 
@@ -56,13 +56,16 @@ def main() -> None:
     parser.add_argument("--teacher", type=Path, default=REPOSITORY / "models" / "conveyor_parts")
     parser.add_argument("--work", type=Path, required=True)
     parser.add_argument("--seeds", type=int, default=3)
-    parser.add_argument("--frames", type=int, default=192, help="with labels")
-    parser.add_argument("--unlabelled", type=int, default=1408, help="0: the same frames alone")
-    parser.add_argument("--shown", type=int, default=8000, help="frames in all epochs together")
+    parser.add_argument("--frames", type=int, default=32, help="with labels")
+    parser.add_argument("--unlabelled", type=int, default=1568, help="besides, without labels")
+    parser.add_argument("--same", action="store_true", help="distil on the frames with labels alone, too")
+    parser.add_argument("--shown", type=int, default=16000, help="frames in all epochs together")
     parser.add_argument("--batch", type=int, default=16)
     parser.add_argument("--rate", type=float, default=2e-3)
     parser.add_argument("--scale", type=float, default=0.5)
-    parser.add_argument("--taught", type=float, default=1.0, help="weight of the teacher's answers beside the labels")
+    parser.add_argument(
+        "--taught", type=float, default=0.3, help="weight of the teacher's raw outputs beside the boxes"
+    )
     parser.add_argument("--threads", type=int, default=2)
     args = arguments(parser, {"seeds": 1, "frames": 64, "unlabelled": 256, "shown": 960})
     teacher = load_network(str(args.teacher))
@@ -70,15 +73,15 @@ def main() -> None:
     same, more = [], []
     for seed in range(1, args.seeds + 1):
         alone = measured(args, seed, "alone", data)
-        same.append(finished(Row(seed, alone, measured(args, seed, "taught", data))))
-        if args.unlabelled:
-            more.append(finished(Row(seed, alone, measured(args, seed, "transfer", data))))
+        more.append(finished(Row(seed, alone, measured(args, seed, "transfer", data))))
+        if args.same:
+            same.append(finished(Row(seed, alone, measured(args, seed, "taught", data))))
     best = accuracy(teacher, data.test)
-    print(f"\n{args.frames} frames with labels; distilled on the same frames:")
-    print(told(best, same))
-    if more:
-        print(f"\nDistilled on {args.unlabelled} frames without labels as well:")
-        print(told(best, more))
+    print(f"\n{args.frames} frames with labels; distilled on these and on {args.unlabelled} without:")
+    print(told(best, more))
+    if same:
+        print("\nDistilled on the frames with labels alone:")
+        print(told(best, same))
 
 
 if __name__ == "__main__":

@@ -34,7 +34,7 @@ from edge_vision.paths import find_model
 AUTO = "auto"
 BACKENDS = ("onnxruntime", "openvino")
 """Backends that latencies are measured on; the first is there wherever this package is."""
-QUICK = Limits(train=320, calibration=64, test=80)
+QUICK = Limits(train=224, calibration=64, test=80)
 USUAL_TEST = 400  # images, both halves together
 UNTRAINED = 10  # training images that are read where nothing trains: the least that data may have
 
