@@ -28,6 +28,7 @@ _OVERRIDES = (
     "low_score",
     "new_score",
     "lost_after",
+    "coast",
     "appearance_weight",
     "appearance_gate",
     "remembered_for",
@@ -51,6 +52,12 @@ class TrackingParameters(NodeParameters):
     new_score: float = parameter(-1.0, "Score that a new track needs, -1 for the preset's.", range=(-1.0, 1.0))
     lost_after: float = parameter(
         -1.0, "Seconds of header time after which an unseen track ends, -1 for the preset's.", range=(-1.0, 3600.0)
+    )
+    coast: float = parameter(
+        -1.0,
+        "Chance that an unseen object is where it is predicted down to which its track is still published, as lost; "
+        "1 never, -1 for the preset's.",
+        range=(-1.0, 1.0),
     )
     publish_lost: bool = parameter(False, "Also publish tracks that are not seen now, at their predicted place.")
     publish_tentative: bool = parameter(False, "Also publish tracks that are not confirmed yet.")

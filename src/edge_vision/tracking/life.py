@@ -11,30 +11,58 @@ from edge_vision.tracking.association import touching
 from edge_vision.tracking.parameters import TrackerParameters
 from edge_vision.tracking.record import CONFIRMED, LOST, TENTATIVE
 
-STARTS_KEPT = 0.98  # of what was known of starting tracks, at each that starts: a memory of some 50
+KEPT = 0.98  # of what was known of starting or lost tracks, at each further one: a memory of some 50
+SURE_SHARE = 0.9  # of the tracks that start are seen again: then a sure detection is enough
 
 
-class Newcomers:
-    """Which part of the tracks that start are seen a second time, of late: what starts are worth here."""
+class Share:
+    """Which part of the newest cases went well.
 
-    def __init__(self) -> None:
-        self._starts, self._survivors = 5.0, 4.0  # before anything is seen: four of five are real
+    first: what is taken for it before anything is seen; weight: how many cases that counts as.
+    """
 
-    def survival(self, hits: NDArray, hit: NDArray[np.bool_]) -> float:
-        """hits, hit: of the tentative tracks, how often they were seen, and whether they are now."""
-        survived = int(np.count_nonzero(hit & (hits == 2)))
-        started = survived + int(np.count_nonzero(hits[~hit] == 1))
-        kept = STARTS_KEPT**started
-        self._starts = kept * self._starts + started
-        self._survivors = kept * self._survivors + survived
-        return self._survivors / self._starts
+    def __init__(self, first: float, weight: float) -> None:
+        self.value = first
+        self._cases = weight
+
+    def add(self, good: int, cases: int) -> None:
+        if cases:
+            kept = KEPT**cases * self._cases
+            self._cases = kept + cases
+            self.value = (kept * self.value + good) / self._cases
+
+
+def second_sights(hits: NDArray, hit: NDArray[np.bool_]) -> tuple[int, int]:
+    """How many of the tracks that started just before are seen a second time now, and how many there are.
+
+    hits, hit: of the tentative tracks, how often they were seen, and whether they are now.
+    """
+    seen = int(np.count_nonzero(hit & (hits == 2)))
+    return seen, seen + int(np.count_nonzero(hits[~hit] == 1))
+
+
+def coasting(
+    record: NDArray[np.void], state: motion.State, returning: float, least: float
+) -> tuple[NDArray[np.intp], NDArray[np.float64]]:
+    """Rows of the lost tracks whose objects are where they are predicted with a chance of at least ``least``, and the
+    chances.
+
+    The chance is the part of lost tracks that are found again of late, ``returning``, as far as the prediction is
+    sure: it falls linearly with the standard deviation of the place, to nothing at half the size of the box, which is
+    what boxes of pedestrians, cars and dancers do on average that detectors miss (docs/tracking_scores.md).
+    """
+    lost = (record["state"] == LOST).nonzero()[0]
+    chances = returning * (1.0 - 2.0 * np.sqrt(state[:, motion.VAR_POSITION].take(lost)))
+    there = (chances >= least).nonzero()[0]
+    return lost.take(there), chances.take(there)
 
 
 def judge(
-    parameters: TrackerParameters, record: NDArray[np.void], stamp: int, rows: NDArray[np.intp], newcomers: Newcomers
+    parameters: TrackerParameters, record: NDArray[np.void], stamp: int, rows: NDArray[np.intp], newcomers: Share
 ) -> tuple[NDArray[np.intp], NDArray[np.bool_] | None, int]:
     """Writes the states of tracks some of which were tentative, after those in ``rows`` were seen.
 
+    newcomers: the share of tracks that start which are seen a second time: what starts are worth here.
     Returns the rows of those that are lost from now on, a mask of the dead, None where there are none, and how many
     tracks are still tentative.
     """
@@ -48,7 +76,8 @@ def judge(
     hits = record["hits"][starting]
     needed = parameters.confirm_score
     if parameters.clutter:
-        needed *= 1.0 + parameters.clutter * (1.0 - newcomers.survival(hits, hit))
+        newcomers.add(*second_sights(hits, hit))
+        needed *= 1.0 + parameters.clutter * (1.0 - newcomers.value)
     ready = hit & (hits >= parameters.confirm_hits)
     ready &= record["evidence"][starting] >= needed
     if parameters.confirm_after:

@@ -66,6 +66,8 @@ class TrackerParameters:
         sum of scores, and lived for this many seconds (all three): weak detections need more frames than strong ones;
     clutter: confirm_score is this fraction higher where no track that starts is seen again, and less so the more are:
         a detector with many false ones has to be surer;
+    sure_score: a track that starts from a detection with this score is confirmed at once where nearly all that start
+        are seen again (`life.SURE_SHARE`); 1: none;
     confirm_first: tracks of the first frame (or the first after a restart) are confirmed at once;
     tentative_lost_after: an unconfirmed track is dropped when unseen for longer; 0: at its first miss;
     lost_after: a confirmed track is dropped when unseen for longer;
@@ -75,6 +77,8 @@ class TrackerParameters:
     Output:
     output_box: of a track seen in this frame, the Kalman filter's box ("filtered", smoother) or the detector's
         ("detected"); an unseen track has the predicted box;
+    coast: a confirmed track that is not seen goes on being reported, as lost, at its predicted place, while the chance
+        that its object is there is at least this (`life.coasting`); 1: never;
     publish_tentative, publish_lost: report these, too.
     """
 
@@ -102,12 +106,14 @@ class TrackerParameters:
     confirm_score: float = 0.0
     confirm_after: float = 0.0
     clutter: float = 0.0
+    sure_score: float = 1.0
     confirm_first: bool = True
     tentative_lost_after: float = 0.0
     lost_after: float = 1.0
     duplicate_iou: float = 0.85
     restart_after: float = 3.0
     output_box: str = "filtered"
+    coast: float = 1.0
     publish_tentative: bool = False
     publish_lost: bool = False
     least_agility: float = 1.0
@@ -129,6 +135,8 @@ class TrackerParameters:
             "class_change",
             "score_margin",
             "score_reach",
+            "sure_score",
+            "coast",
             "least_agility",
             "appearance_weight",
             "appearance_gate",
@@ -182,8 +190,10 @@ PRESETS: dict[str, TrackerParameters] = {
         tentative_gate=0.25,
         shape=0.2,
         lost_after=1.5,
-        confirm_score=1.3,
-        clutter=1.5,
+        confirm_score=0.85,
+        clutter=3.3,
+        sure_score=0.8,
+        coast=0.5,
         grow=2.0,
         class_change=0.4,
         double_iou=0.75,

@@ -18,7 +18,7 @@ from edge_vision.tracking import record as records
 from edge_vision.tracking.agility import AdaptiveNoise
 from edge_vision.tracking.appearance import Appearance, as_features
 from edge_vision.tracking.association import load_solver
-from edge_vision.tracking.life import Newcomers, duplicates, judge
+from edge_vision.tracking.life import SURE_SHARE, Share, coasting, duplicates, judge
 from edge_vision.tracking.parameters import TrackerParameters, preset
 from edge_vision.tracking.record import CONFIRMED, LOST, TENTATIVE
 from edge_vision.tracking.scores import ScoreBorder
@@ -45,7 +45,9 @@ class Tracker:
         self._adapted = self.parameters
         self._border = ScoreBorder(self.parameters.high_score, self.parameters.score_reach)
         self._noise = AdaptiveNoise(*_of_noise(self.parameters))
-        self._newcomers = Newcomers()
+        # What the stream itself says of tracks that start and that are lost; before it does, four of five are real,
+        # and two of five come back.
+        self._newcomers, self._returning = Share(0.8, 5.0), Share(0.4, 10.0)
         self._appearance = Appearance()
         self._forget()
         load_solver()
@@ -66,7 +68,7 @@ class Tracker:
         self._motion = np.zeros((0, motion.COLUMNS))
         self._reported: tuple[NDArray, NDArray] = self._motion, np.zeros(0, np.intp)  # state, and rows of it
         # What is known of all tracks together spares looking at each in most frames.
-        self._tentative = 0  # how many there are
+        self._tentative = self._lost = 0  # how many there are
         self._settled = True  # none is tentative or young: nobody asks for hits and evidence any more
         self._oldest = 0  # no track was seen last before this stamp
 
@@ -119,6 +121,7 @@ class Tracker:
             (self._record, self._motion), pairs = looks.recognise(
                 view, parameters, (self._record, self._motion), (boxes, scores, class_ids), high_score, pairs
             )
+            self._count_lost()
         rows, columns = pairs
         born = columns[:0]
         if len(columns) < len(boxes):
@@ -126,8 +129,8 @@ class Tracker:
             free[columns] = False
             born = free.nonzero()[0]
         shown = self._continue(stamp, step, rows, boxes.take(columns, 0), scores.take(columns), class_ids.take(columns))
-        if len(born):
-            self._begin(stamp, boxes, scores, class_ids, born, TENTATIVE)
+        if len(born) and self._begin(stamp, boxes, scores, class_ids, born, TENTATIVE):
+            shown = None
         return self._report(detections, shown)
 
     def covariances(self) -> NDArray[np.float64]:
@@ -186,7 +189,9 @@ class Tracker:
     def _expire(self, stamp: int) -> None:
         record = self._record
         old = (record["state"] == LOST) & (stamp - record["seen"] > self.parameters.lost_after * NS_PER_S)
-        if np.count_nonzero(old):
+        gone = np.count_nonzero(old)
+        if gone:
+            self._returning.add(0, gone)
             self._keep(~old)
         self._oldest = int(self._record["seen"].min(initial=stamp))
 
@@ -194,6 +199,10 @@ class Tracker:
         rows = kept.nonzero()[0]
         self._record = self._record.take(rows)
         self._motion = motion.take(self._motion, rows)
+        self._count_lost()
+
+    def _count_lost(self) -> None:
+        self._lost = int(np.count_nonzero(self._record["state"] == LOST))
 
     def _warp(self, homography: NDArray[np.float64]) -> None:
         motion.warp(self._motion, homography)
@@ -222,6 +231,8 @@ class Tracker:
         state = record["state"]
         known = not self._tentative  # then who is seen is confirmed, and who is not is lost
         if known and every:
+            self._returning.add(self._lost, self._lost)
+            self._lost = 0
             state.fill(CONFIRMED)
             return rows
         dead = None
@@ -231,10 +242,15 @@ class Tracker:
             missed = missing.nonzero()[0]
             state.fill(LOST)
             state[rows] = CONFIRMED
+            lost = len(record) - len(rows)
         else:
             missed, dead, self._tentative = judge(parameters, record, stamp, rows, self._newcomers)
-            if every:
-                return None
+            lost = np.count_nonzero(state == LOST)
+        found = self._lost + len(missed) - lost
+        self._returning.add(found, found)
+        self._lost = lost
+        if every:
+            return None
         # A box that keeps growing or shrinking unseen would swallow the image or vanish.
         if len(missed):
             self._motion.T[motion.SIZE_VELOCITY, missed] = 0.0
@@ -294,21 +310,26 @@ class Tracker:
 
     def _begin(
         self, stamp: int, boxes: NDArray, scores: NDArray, class_ids: NDArray, born: NDArray, state: np.uint8
-    ) -> None:
-        """Tracks from the detections ``born``."""
+    ) -> bool:
+        """Tracks from the detections ``born``. Returns whether any of them is confirmed."""
+        parameters = self.parameters
         boxes, scores = boxes.take(born, 0), scores.take(born)
         record = records.begin(self._next_id, stamp, boxes, scores, class_ids.take(born), state)
-        if self.parameters.confirm_hits == 1 and not self.parameters.confirm_after:
-            record["state"][scores >= self.parameters.confirm_score] = CONFIRMED
+        if parameters.confirm_hits == 1 and not parameters.confirm_after:
+            record["state"][scores >= parameters.confirm_score] = CONFIRMED
+        if parameters.sure_score < 1.0 and self._newcomers.value >= SURE_SHARE:
+            record["state"][scores >= parameters.sure_score] = CONFIRMED
         self._next_id += len(boxes)
-        self._tentative += int(np.count_nonzero(record["state"] == TENTATIVE))
+        tentative = int(np.count_nonzero(record["state"] == TENTATIVE))
+        self._tentative += tentative
         self._settled = False
         started = motion.initiate(motion.to_centre(boxes), self.parameters.noise)
         if not len(self._record):
             self._record, self._motion, self._oldest = record, started, stamp
-            return
-        self._record = records.join(self._record, record)
-        self._motion = motion.join(self._motion, started)
+        else:
+            self._record = records.join(self._record, record)
+            self._motion = motion.join(self._motion, started)
+        return tentative < len(boxes)
 
     def _report(self, detections: Detections, rows: NDArray | None) -> Tracks:
         """rows: of the confirmed tracks where they are known."""
@@ -321,15 +342,23 @@ class Tracker:
             if parameters.publish_lost:
                 shown |= state == LOST
             rows = shown.nonzero()[0]
+        unseen = None
+        if self._lost and self._returning.value >= parameters.coast and not parameters.publish_lost:
+            unseen, chances = coasting(record, self._motion, self._returning.value, parameters.coast)
+            if len(unseen):
+                rows = np.sort(np.concatenate([rows, unseen]))
         self._reported = self._motion, rows
         moving = self._motion.T[: motion.CENTRE_VELOCITY.stop].take(rows, 1)  # positions and velocities, by columns
         boxes = motion.to_corners(moving[motion.POSITION].T).astype(np.float32, "C")
         if parameters.output_box == "detected":
             seen = record["seen"].take(rows) == detections.stamp
             boxes[seen] = record["box"].take(rows, 0)[seen]
+        scores = record["score"][rows]
+        if unseen is not None:
+            scores[rows.searchsorted(unseen)] *= chances
         return Tracks(
             boxes=boxes,
-            scores=record["score"][rows],
+            scores=scores,
             class_ids=record["class_id"][rows],
             ids=record["id"][rows],
             velocities=moving[motion.CENTRE_VELOCITY].T.astype(np.float32, "C"),

@@ -147,6 +147,66 @@ def test_confirmation() -> None:
     assert [len(tracker.update(frame(boxes, 2 + 0.1 * k))) for k, boxes in enumerate(flashes)] == [0] * 6
 
 
+def blinking(tracker: Tracker, blinks: int, returns: bool = True) -> list[Tracks]:
+    """What is reported in frames in which one object, moving at 90 px/s, is missed: every tenth of 30 frames a second.
+    Without ``returns``, it is another object each time, elsewhere."""
+    missed = []
+    for step in range(10 * blinks):
+        t = step / 30
+        y = 100 if returns else 100 + 60 * (step // 10 % 9)
+        unseen = step % 10 == 9
+        tracks = tracker.update(frame([] if unseen else [box(100 + 90 * t, y)], t))
+        if unseen:
+            missed.append(tracks)
+    return missed
+
+
+def test_what_is_missed_for_a_moment_is_reported_where_things_come_back() -> None:
+    """Two of five are taken to come back before anything is seen; after a few that did, it is more likely than not."""
+    missed = blinking(Tracker(), 12)
+    assert not len(missed[0])
+    last = missed[-1]
+    assert last.ids.tolist() == [1] and last.states.tolist() == [TrackState.LOST]
+    np.testing.assert_allclose(last.boxes, [box(100 + 90 * 119 / 30, 100)], atol=3)
+    assert 0.45 < last.scores[0] < 0.85  # of 0.9, by the chance that it is there
+    check(last)
+
+
+def test_what_never_comes_back_is_not_reported() -> None:
+    assert not any(len(tracks) for tracks in blinking(Tracker(), 30, returns=False))
+
+
+def test_coasting_can_be_left_out() -> None:
+    assert not any(len(tracks) for tracks in blinking(Tracker.from_preset(coast=1.0), 12))
+    shown = blinking(Tracker.from_preset(publish_lost=True), 12)[-1]  # all lost ones, with the score they had
+    assert shown.ids.tolist() == [1]
+    assert shown.scores[0] == np.float32(0.9)
+
+
+def test_coasting_ends_when_the_place_is_a_guess() -> None:
+    tracker = Tracker()
+    blinking(tracker, 20)
+    shown = [len(tracker.update(frame([], (200 + step) / 30))) for step in range(30)]
+    assert shown[0] == 1
+    assert sum(shown) < 20
+    assert sorted(shown, reverse=True) == shown
+    assert not shown[-1]
+
+
+def test_sure_starts_are_confirmed_at_once_where_starts_are_real() -> None:
+    tracker = Tracker()
+    first_shown = []
+    for step in range(60):  # another object joins every fifth frame, all of them stay
+        boxes = [box(60 * k + 30, 100) for k in range(1 + step // 5)]
+        scores = [0.7 if k == 11 else 0.9 for k in range(len(boxes))]
+        tracks = tracker.update(frame(boxes, step / 30, scores))
+        if step % 5 == 0 and step:
+            first_shown.append(len(tracks) == len(boxes))
+    assert not first_shown[0]
+    assert first_shown[-2]
+    assert not first_shown[-1]  # a weaker one has to be seen again
+
+
 def test_a_detector_with_many_false_ones_has_to_be_surer() -> None:
     def frames_until_shown(flashes: int) -> int:
         rng = np.random.default_rng(0)
