@@ -60,6 +60,14 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--every", type=int, default=1, metavar="N", help="see every Nth frame only")
     parser.add_argument("--drop", type=float, default=0.0, metavar="SHARE", help="lose this share of frames at random")
     parser.add_argument("--seed", type=int, default=0, help="of the frames that are lost")
+    parser.add_argument(
+        "--draws",
+        type=int,
+        default=1,
+        metavar="N",
+        help="draw N times which frames are seen, and score all draws together: --drop with seed, seed + 1 and so on, "
+        "--every from frame 1, 2 and so on",
+    )
     parser.add_argument("--warps", action="store_true", help="give the trackers the camera's motion, from gmc.txt")
     parser.add_argument(
         "--scores",
@@ -82,8 +90,12 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "--peer-python", nargs="+", default=[], metavar="PYTHON", help="interpreters that have more of them (norfair)"
     )
     parser.add_argument("--only", nargs="+", default=["*"], metavar="PATTERN", help="only peers so called")
-    parser.add_argument("--results", type=Path, metavar="DIR", help="write the tracks as MOT files, one a sequence")
-    parser.add_argument("--video", type=Path, metavar="FILE.mp4", help="draw the tracks where the sequence has images")
+    parser.add_argument(
+        "--results", type=Path, metavar="DIR", help="write the tracks as MOT files, one a sequence (first draw)"
+    )
+    parser.add_argument(
+        "--video", type=Path, metavar="FILE.mp4", help="draw the tracks where the sequence has images (first draw)"
+    )
     parser.add_argument("--json", action="store_true", help="print JSON instead of tables")
     parser.add_argument("--markdown", type=Path, metavar="FILE", help="write the tables as Markdown")
     parser.add_argument("--csv", type=Path, metavar="FILE", help="write the figures as CSV")
@@ -111,26 +123,61 @@ def evaluate(args: argparse.Namespace) -> tuple[list[Result], list[str]]:
     """Track, score, write what was asked for. Raises ValueError and OSError that name the file and the remedy."""
     from tqdm import tqdm
 
+    _check_draws(args)
     data = _data(args)
-    groups = sequences.group_names(args.groups, [sequence.name for sequence in data])
-    frames = {s.name: sequences.chosen_frames(s.info.length, args.every, args.drop, args.seed, s.name) for s in data}
-    truth = {s.name: sequences.truth_frames(s.truth, frames[s.name]) for s in data}
+    draws = range(args.draws)
+    # Every draw is a sequence of its own to the score, so that a group adds up over all of them.
+    drawn = {_draw_name(sequence.name, draw): (sequence, draw) for sequence in data for draw in draws}
+    groups = {
+        group: [_draw_name(name, draw) for name in names for draw in draws]
+        for group, names in sequences.group_names(args.groups, [sequence.name for sequence in data]).items()
+    }
+    frames = {name: _frames(args, *one) for name, one in drawn.items()}
+    truth = {name: sequences.truth_frames(sequence.truth, frames[name]) for name, (sequence, _) in drawn.items()}
     results: list[Result] = []
     tracked: dict[str, dict[str, list[TrackedBoxes]]] = {}
     with ExitStack() as stack:
         contenders, notes = _contenders(args, data, stack)
         notes.insert(0, _protocol(args, data, frames))
         bar = stack.enter_context(
-            tqdm(total=len(data) * len(contenders), desc="tracking", unit="sequence", file=sys.stderr)
+            tqdm(total=len(drawn) * len(contenders), desc="tracking", unit="sequence", file=sys.stderr)
         )
         for name, contender in contenders.items():
             tracked[name], taken = {}, {}
-            for sequence in data:
-                bar.set_postfix_str(f"{name}, {sequence.name}")
-                tracked[name][sequence.name], taken[sequence.name] = contender(sequence, frames[sequence.name])
+            for drawn_name, (sequence, _) in drawn.items():
+                bar.set_postfix_str(f"{name}, {drawn_name}")
+                tracked[name][drawn_name], taken[drawn_name] = contender(sequence, frames[drawn_name])
                 bar.update()
             results.append(Result(name, evaluate_tracking(truth, tracked[name], groups), _mean_ms(taken, groups)))
     return results, notes + _write(args, results, data, frames, tracked)
+
+
+def _check_draws(args: argparse.Namespace) -> None:
+    """Before any work: ValueError where draws would not differ."""
+    if args.draws < 1:
+        raise ValueError(f"--draws {args.draws}: give a whole number from 1 up")
+    if args.draws > 1 and args.every == 1 and not args.drop:
+        raise ValueError(
+            f"--draws {args.draws}: every frame is seen, there is nothing to draw; give --every or --drop, or leave "
+            "--draws out"
+        )
+    if args.draws > args.every > 1 and not args.drop:
+        raise ValueError(
+            f"--draws {args.draws}: one frame in {args.every} can be drawn in {args.every} ways only; give at most "
+            f"--draws {args.every}, or --drop as well"
+        )
+
+
+def _draw_name(name: str, draw: int) -> str:
+    """What a draw (from 0) of a sequence is called: the first is the sequence itself."""
+    return f"{name}, draw {draw + 1}" if draw else name
+
+
+def _frames(args: argparse.Namespace, sequence: TrackingSequence, draw: int) -> NDArray[np.int64]:
+    start = 1 + draw % args.every if args.every > 1 else 1
+    return sequences.chosen_frames(
+        sequence.info.length, args.every, args.drop, args.seed + draw, sequence.name, start=start
+    )
 
 
 def _data(args: argparse.Namespace) -> list[TrackingSequence]:
@@ -241,11 +288,15 @@ def _mean_ms(taken: Mapping[str, NDArray[np.int64]], groups: Mapping[str, Sequen
 def _protocol(
     args: argparse.Namespace, data: Sequence[TrackingSequence], frames: Mapping[str, NDArray[np.int64]]
 ) -> str:
-    parts = [f"{sum(map(len, frames.values()))} frames of {len(data)} sequences"]
+    several = args.draws > 1
+    seen = f"{sum(map(len, frames.values()))} frames of {len(data)} sequences"
+    parts = [f"{seen} in {args.draws} draws taken together" if several else seen]
     if args.every > 1:
-        parts.append(f"1 frame in {args.every}")
+        starts = f" (from frame 1 to {min(args.draws, args.every)} on)" if several else ""
+        parts.append(f"1 frame in {args.every}{starts}")
     if args.drop:
-        parts.append(f"{args.drop:.0%} of the frames dropped (seed {args.seed})")
+        seeds = f"seeds {args.seed} to {args.seed + args.draws - 1}" if several else f"seed {args.seed}"
+        parts.append(f"{args.drop:.0%} of the frames dropped ({seeds})")
     if args.warps:
         moving = [sequence.name for sequence in data if sequence.warps is not None]
         parts.append(f"with the camera's motion for {len(moving)} sequences" if moving else "no gmc.txt: without warps")
@@ -259,7 +310,7 @@ def _write(
     frames: Mapping[str, NDArray[np.int64]],
     tracked: Mapping[str, Mapping[str, list[TrackedBoxes]]],
 ) -> list[str]:
-    """The files that were asked for; what is to be told of them."""
+    """The files that were asked for; what is to be told of them. Tracks and videos are of the first draw."""
     notes = []
     if args.markdown:
         args.markdown.write_text(tracking_table.markdown(results), encoding="utf-8")
@@ -269,14 +320,17 @@ def _write(
         for name, found in tracked.items():
             folder = args.results if len(tracked) == 1 else args.results / re.sub(r"[^\w.+-]+", "_", name).strip("_")
             folder.mkdir(parents=True, exist_ok=True)
-            for sequence, boxes in found.items():
-                mot_files.write_boxes(folder / f"{sequence}.txt", sequences.as_records(boxes, frames[sequence]))
+            for sequence in data:
+                records = sequences.as_records(found[sequence.name], frames[sequence.name])
+                mot_files.write_boxes(folder / f"{sequence.name}.txt", records)
         notes.append(f"tracks written to {args.results}")
     if args.video:
         from edge_vision.cli.tracking_video import write_videos
 
         found = next(iter(tracked.values()))
         notes += write_videos(args.video, data, frames, found)
+    if args.draws > 1 and (args.results or args.video):
+        notes.append("tracks and videos that were written are of the first draw")
     return notes
 
 

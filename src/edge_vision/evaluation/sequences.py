@@ -119,14 +119,22 @@ def load_sequence(
     return TrackingSequence(SequenceInfo(*_renamed(info, name)), true, found, read)
 
 
-def chosen_frames(length: int, every: int = 1, drop: float = 0.0, seed: int = 0, name: str = "") -> NDArray[np.int64]:
-    """The numbers (from 1) of the frames that are seen: every ``every``-th from the first on, and of these all but a
-    share ``drop`` lost at random. The draw depends on seed and name alone. ValueError for numbers without sense."""
+def chosen_frames(
+    length: int, every: int = 1, drop: float = 0.0, seed: int = 0, name: str = "", *, start: int = 1
+) -> NDArray[np.int64]:
+    """The numbers (from 1) of the frames that are seen: every ``every``-th from frame ``start`` on, and of these all
+    but a share ``drop`` lost at random, of which ``start`` may be one. Which ones are lost depends on seed and name.
+    ValueError for numbers without sense, and for a start beyond the end."""
     if every < 1:
         raise ValueError(f"every {every}th frame: give a whole number from 1 up")
     if not 0.0 <= drop < 1.0:
         raise ValueError(f"a share of {drop} of the frames cannot be dropped: give 0 up to, not including, 1")
-    frames = np.arange(1, length + 1, every)
+    if not 1 <= start <= max(length, 1):
+        raise ValueError(
+            f"{name or 'the sequence'} has {length} frames and frame {start} cannot be the first that is seen: start "
+            f"at 1 to {length}, with fewer draws, or leave the sequence out"
+        )
+    frames = np.arange(start, length + 1, every)
     if drop:
         rng = np.random.default_rng([seed, zlib.crc32(name.encode())])
         kept = rng.random(len(frames)) >= drop

@@ -91,6 +91,23 @@ def test_thinned_frames_begin_with_the_first() -> None:
     assert sequences.chosen_frames(2, 6).tolist() == [1]
 
 
+def test_thinned_frames_begin_where_they_are_told_to() -> None:
+    starts = [sequences.chosen_frames(10, 3, start=start).tolist() for start in (1, 2, 3)]
+    assert starts == [[1, 4, 7, 10], [2, 5, 8], [3, 6, 9]]
+    lost = sequences.chosen_frames(3000, 3, 0.2, 4, "a", start=2)
+    assert set(lost.tolist()) < set(range(2, 3001, 3))
+    assert sequences.chosen_frames(10, 10, 0.99, start=10).tolist() == [10]  # one is always left
+    for wrong in (0, 11):
+        with pytest.raises(ValueError, match=rf"A has 10 frames and frame {wrong} cannot be the first"):
+            sequences.chosen_frames(10, 3, name="A", start=wrong)
+
+
+def test_the_first_draw_is_what_it_always_was() -> None:
+    """Frames that published figures were measured on: another random stream would move them."""
+    assert sequences.chosen_frames(20, drop=0.5, name="MOT17-02-val").tolist() == [2, 3, 6, 7, 11, 12, 13, 16, 17, 20]
+    assert sequences.chosen_frames(20, 2, 0.5, 1, "MOT17-02-val", start=1).tolist() == [1, 3]
+
+
 def test_dropped_frames_depend_on_seed_and_name_alone() -> None:
     chosen = sequences.chosen_frames(1000, drop=0.2, seed=4, name="a")
     assert 750 < len(chosen) < 850
@@ -103,11 +120,11 @@ def test_dropped_frames_depend_on_seed_and_name_alone() -> None:
             sequences.chosen_frames(10, **wrong)
 
 
-@given(st.integers(1, 4), st.integers(0, 2**32 - 1))
-def test_composed_warps_lead_where_the_single_ones_do(every: int, seed: int) -> None:
+@given(st.integers(1, 4), st.integers(0, 2**32 - 1), st.integers(1, 4))
+def test_composed_warps_lead_where_the_single_ones_do(every: int, seed: int, start: int) -> None:
     rng = np.random.default_rng(seed)
     warps = np.eye(2, 3) + rng.normal(0, 0.02, (13, 2, 3)) * (1, 1, 100)
-    frames = sequences.chosen_frames(13, every, 0.2, seed)
+    frames = sequences.chosen_frames(13, every, 0.2, seed, start=start)
     composed = sequences.compose_warps(warps, frames)
     point = rng.uniform(0, 1000, 2)
     single, thinned = point.copy(), point.copy()
