@@ -45,6 +45,11 @@ class AdaptiveNoise:
         self._fading = 0.0  # nats of evidence
         self._turn = 0
 
+    @property
+    def due(self) -> bool:
+        """Whether the next call of `learn` looks at anything."""
+        return self.adapts and (self._turn + 1) % EVERY == 0
+
     def learn(
         self, state: motion.State, rows: NDArray[np.intp] | slice, centred: NDArray[np.float64], dt: float
     ) -> None:

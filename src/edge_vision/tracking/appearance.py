@@ -15,6 +15,7 @@ from numpy.typing import NDArray
 
 from edge_vision.datatypes import NS_PER_S
 from edge_vision.tracking import motion
+from edge_vision.tracking import record as records
 from edge_vision.tracking.association import Candidates, Pairs, assign, far_negated
 from edge_vision.tracking.parameters import TrackerParameters
 from edge_vision.tracking.record import CONFIRMED, LOST, RECORD, TENTATIVE
@@ -260,9 +261,9 @@ class Appearance:
             if ended < 0:
                 state[place] = started[0]
             else:
-                record = np.concatenate([record, self._gone[ended : ended + 1]])
+                record = records.join(record, self._gone[ended : ended + 1])
                 record["state"][place] = LOST
-                state = np.concatenate([state, started])
+                state = motion.join(state, started)
                 self._add(record["id"][place:])
                 self._looks[place], self._times[place] = self._gone_looks[ended], 1
             rows, columns = np.append(rows, place), np.append(columns, column)

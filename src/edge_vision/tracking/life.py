@@ -41,22 +41,6 @@ def second_sights(hits: NDArray, hit: NDArray[np.bool_]) -> tuple[int, int]:
     return seen, seen + int(np.count_nonzero(hits[~hit] == 1))
 
 
-def coasting(
-    record: NDArray[np.void], state: motion.State, returning: float, least: float
-) -> tuple[NDArray[np.intp], NDArray[np.float64]]:
-    """Rows of the lost tracks whose objects are where they are predicted with a chance of at least ``least``, and the
-    chances.
-
-    The chance is the part of lost tracks that are found again of late, ``returning``, as far as the prediction is
-    sure: it falls linearly with the standard deviation of the place, to nothing at half the size of the box, which is
-    what boxes of pedestrians, cars and dancers do on average that detectors miss (docs/tracking_scores.md).
-    """
-    lost = (record["state"] == LOST).nonzero()[0]
-    chances = returning * (1.0 - 2.0 * np.sqrt(state[:, motion.VAR_POSITION].take(lost)))
-    there = (chances >= least).nonzero()[0]
-    return lost.take(there), chances.take(there)
-
-
 def judge(
     parameters: TrackerParameters, record: NDArray[np.void], stamp: int, rows: NDArray[np.intp], newcomers: Share
 ) -> tuple[NDArray[np.intp], NDArray[np.bool_] | None, int]:

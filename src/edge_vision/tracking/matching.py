@@ -11,7 +11,7 @@ from functools import lru_cache
 import numpy as np
 from numpy.typing import NDArray
 
-from edge_vision.tracking import motion
+from edge_vision.tracking import kernels, motion
 from edge_vision.tracking.appearance import View
 from edge_vision.tracking.association import (
     SMALL,
@@ -42,20 +42,26 @@ def match(
     class_ids: NDArray,
     high_score: float,
     view: View | None = None,
+    fast: bool = False,
 ) -> Pairs:
     """Rows of tracks (K,), ascending, and the columns (K,) of the detections that continue them.
 
     record and state: of M tracks, predicted to the time of the detections; boxes (N, 4), scores and class_ids (N,);
-    high_score: what is strong; view: what the looks of both say.
+    high_score: what is strong; view: what the looks of both say; fast: the kernels do it (`kernels.fit`).
     """
     shape = len(record), len(boxes)
     if not shape[1]:
         return np.zeros(0, np.intp), np.zeros(0, np.intp)
-    strong = scores >= high_score
-    rows, columns = _first_look(parameters, record, state, boxes, scores, strong, class_ids, view)
+    found = None
+    if fast and view is None and shape[0] * shape[1] <= kernels.MOST_PAIRS:
+        found = kernels.pairs(parameters, record, state, boxes, scores, class_ids, high_score)
+    if found is None:
+        rows, columns = _first_look(parameters, record, state, boxes, scores, scores >= high_score, class_ids, view)
+        found = np.ascontiguousarray(rows), np.ascontiguousarray(columns)
+    rows, columns = found
     if len(rows) in shape or not (parameters.grow or parameters.observed_gate < 1.0):
         return rows, columns
-    free = strong.copy()
+    free = scores >= high_score
     free[columns] = False
     if not np.count_nonzero(free):
         return rows, columns

@@ -13,12 +13,12 @@ import numpy as np
 from numpy.typing import NDArray
 
 from edge_vision.datatypes import NS_PER_S, Detections, Labels, Tracks
-from edge_vision.tracking import matching, motion
+from edge_vision.tracking import kernels, matching, motion, report
 from edge_vision.tracking import record as records
 from edge_vision.tracking.agility import AdaptiveNoise
 from edge_vision.tracking.appearance import Appearance, as_features
-from edge_vision.tracking.association import load_solver
-from edge_vision.tracking.life import SURE_SHARE, Share, coasting, duplicates, judge
+from edge_vision.tracking.association import Pairs, load_solver
+from edge_vision.tracking.life import SURE_SHARE, Share, duplicates, judge
 from edge_vision.tracking.parameters import TrackerParameters, preset
 from edge_vision.tracking.record import CONFIRMED, LOST, TENTATIVE
 from edge_vision.tracking.scores import ScoreBorder
@@ -43,6 +43,7 @@ class Tracker:
         self._labels: Labels = ()
         self._stamp: int | None = None
         self._adapted = self.parameters
+        self._fast = kernels.fit(self.parameters)
         self._border = ScoreBorder(self.parameters.high_score, self.parameters.score_reach)
         self._noise = AdaptiveNoise(*_of_noise(self.parameters))
         # What the stream itself says of tracks that start and that are lost; before it does, four of five are real,
@@ -108,30 +109,33 @@ class Tracker:
             if len(strong):
                 first = CONFIRMED if restarted and parameters.confirm_first else TENTATIVE
                 self._begin(stamp, boxes, scores, class_ids, strong, first)
-            return self._report(detections, None)
+            return self._report(detections)
         if stamp - self._oldest > parameters.lost_after * NS_PER_S:
             self._expire(stamp)
-        self._motion = motion.predict(self._motion, step / NS_PER_S, self._noise.noise)
+        predict = kernels.predict if self._fast else motion.predict
+        self._motion = predict(self._motion, step / NS_PER_S, self._noise.noise)
         if homography is not None:
             self._warp(homography)
         looks = self._appearance
         view = None if features is None else looks.look(parameters, self._record, stamp, boxes, features)
-        pairs = matching.match(parameters, self._record, self._motion, boxes, scores, class_ids, high_score, view)
+        pairs = matching.match(
+            parameters, self._record, self._motion, boxes, scores, class_ids, high_score, view, self._fast
+        )
         if view is not None:
             (self._record, self._motion), pairs = looks.recognise(
                 view, parameters, (self._record, self._motion), (boxes, scores, class_ids), high_score, pairs
             )
             self._count_lost()
-        rows, columns = pairs
+        columns = pairs[1]
         born = columns[:0]
         if len(columns) < len(boxes):
             free = scores >= new_score
             free[columns] = False
             born = free.nonzero()[0]
-        shown = self._continue(stamp, step, rows, boxes.take(columns, 0), scores.take(columns), class_ids.take(columns))
-        if len(born) and self._begin(stamp, boxes, scores, class_ids, born, TENTATIVE):
-            shown = None
-        return self._report(detections, shown)
+        self._continue(stamp, step, pairs, boxes, scores, class_ids)
+        if len(born):
+            self._begin(stamp, boxes, scores, class_ids, born, TENTATIVE)
+        return self._report(detections)
 
     def covariances(self) -> NDArray[np.float64]:
         """(N, 2, 2) px²: covariance of the box centres of the tracks that the last `update` returned, in its order."""
@@ -144,19 +148,19 @@ class Tracker:
         if not len(boxes):
             return boxes, scores, class_ids
         low = self.parameters.low_score
-        # The usual case in few steps; NaN makes every one of these comparisons false.
-        if (
-            np.vdot(boxes, boxes) <= MAX_COORDINATE**2  # more than is asked, and several times faster
-            and np.count_nonzero(boxes[:, 2:] > boxes[:, :2]) == 2 * len(boxes)
-            and scores[scores.argmin()] >= low
-            and scores[scores.argmax()] < np.inf
-        ):
-            keep = None
+        if self._fast:
+            boxes, scores = np.ascontiguousarray(boxes, np.float32), np.ascontiguousarray(scores, np.float32)
+            class_ids = np.ascontiguousarray(class_ids, np.int64)
+            told = kernels.compiled.sound(boxes, scores, class_ids, low, MAX_COORDINATE)  # type: ignore[union-attr]
+            sound, several = told & 1, told & 2
         else:
+            sound, several = self._all_sound(boxes, scores, low), np.count_nonzero(class_ids != class_ids[:1])
+        keep = None
+        if not sound:
             keep = self._sound(boxes, scores, low)
             boxes, scores, class_ids = boxes[keep], scores[keep], class_ids[keep]
         parameters = self.parameters
-        if parameters.double_iou < 1.0 and parameters.class_agnostic and np.count_nonzero(class_ids != class_ids[:1]):
+        if several and parameters.double_iou < 1.0 and parameters.class_agnostic:
             once = matching.once(boxes, scores, class_ids, parameters.double_iou)
             if np.count_nonzero(once) < len(once):
                 if keep is None:
@@ -167,6 +171,16 @@ class Tracker:
         if keep is not None:
             self._accepted = keep
         return boxes, scores, class_ids
+
+    @staticmethod
+    def _all_sound(boxes: NDArray, scores: NDArray, low: float) -> bool:
+        """The usual case in few steps; NaN makes every one of these comparisons false."""
+        return bool(
+            np.vdot(boxes, boxes) <= MAX_COORDINATE**2  # more than is asked, and several times faster
+            and np.count_nonzero(boxes[:, 2:] > boxes[:, :2]) == 2 * len(boxes)
+            and scores[scores.argmin()] >= low
+            and scores[scores.argmax()] < np.inf
+        )
 
     def _sound(self, boxes: NDArray, scores: NDArray, low: float) -> NDArray[np.bool_]:
         """Which are boxes, and score enough; counts those that are none."""
@@ -179,6 +193,7 @@ class Tracker:
         """Lets what adapts itself follow a change of the parameters while it runs."""
         before, parameters = self._adapted, self.parameters
         self._adapted = parameters
+        self._fast = kernels.fit(parameters)
         if (before.high_score, before.score_reach) != (parameters.high_score, parameters.score_reach):
             self._border = ScoreBorder(parameters.high_score, parameters.score_reach)
         if _of_noise(before) != _of_noise(parameters):
@@ -189,7 +204,7 @@ class Tracker:
     def _expire(self, stamp: int) -> None:
         record = self._record
         old = (record["state"] == LOST) & (stamp - record["seen"] > self.parameters.lost_after * NS_PER_S)
-        gone = np.count_nonzero(old)
+        gone = int(np.count_nonzero(old))
         if gone:
             self._returning.add(0, gone)
             self._keep(~old)
@@ -218,42 +233,35 @@ class Tracker:
                 record["past"][:, k] = point[:, motion.CENTRE]
 
     def _continue(
-        self, stamp: int, step: int, rows: NDArray, boxes: NDArray, scores: NDArray, class_ids: NDArray
-    ) -> NDArray | None:
-        """Give the tracks ``rows`` their detections, let the others miss, drop what has died.
-
-        Returns the rows of the confirmed tracks where they are known without another look.
-        """
+        self, stamp: int, step: int, pairs: Pairs, boxes: NDArray, scores: NDArray, class_ids: NDArray
+    ) -> None:
+        """Give the tracks of the pairs their detections, let the others miss, drop what has died."""
         parameters, record = self.parameters, self._record
+        rows = pairs[0]
         every = len(rows) == len(record)
         if every or len(rows):
-            self._correct(stamp, step, rows, boxes, scores, class_ids)
+            correct = self._correct_fast if self._fast else self._correct
+            correct(stamp, step, pairs, boxes, scores, class_ids)
         state = record["state"]
         known = not self._tentative  # then who is seen is confirmed, and who is not is lost
         if known and every:
             self._returning.add(self._lost, self._lost)
             self._lost = 0
             state.fill(CONFIRMED)
-            return rows
+            return
         dead = None
         if known:
-            missing = state == CONFIRMED
-            missing[rows] = False
-            missed = missing.nonzero()[0]
-            state.fill(LOST)
-            state[rows] = CONFIRMED
+            missed = self._settle(rows)
             lost = len(record) - len(rows)
         else:
-            missed, dead, self._tentative = judge(parameters, record, stamp, rows, self._newcomers)
-            lost = np.count_nonzero(state == LOST)
-        found = self._lost + len(missed) - lost
+            newly, dead, self._tentative = judge(parameters, record, stamp, rows, self._newcomers)
+            missed = self._stop_growing(newly)
+            lost = int(np.count_nonzero(state == LOST))
+        found = self._lost + missed - lost
         self._returning.add(found, found)
         self._lost = lost
         if every:
-            return None
-        # A box that keeps growing or shrinking unseen would swallow the image or vanish.
-        if len(missed):
-            self._motion.T[motion.SIZE_VELOCITY, missed] = 0.0
+            return
         if parameters.duplicate_iou < 1.0:
             doubled = duplicates(parameters, record, self._motion)
             dead = doubled if dead is None else dead | doubled
@@ -264,14 +272,61 @@ class Tracker:
             dead = stalled if dead is None else dead | stalled
         if dead is not None and np.count_nonzero(dead):
             self._keep(~dead)
-            known = False
-        return rows if known else None
+
+    def _settle(self, rows: NDArray) -> int:
+        """Where no track is tentative: those in ``rows`` are confirmed, the others lost. How many newly so."""
+        if self._fast:
+            return kernels.compiled.settle(self._record, self._motion.T, rows)  # type: ignore[union-attr]
+        state = self._record["state"]
+        missing = state == CONFIRMED
+        missing[rows] = False
+        state.fill(LOST)
+        state[rows] = CONFIRMED
+        return self._stop_growing(missing.nonzero()[0])
+
+    def _stop_growing(self, missed: NDArray) -> int:
+        """A box that keeps growing or shrinking unseen would swallow the image or vanish."""
+        if len(missed):
+            self._motion.T[motion.SIZE_VELOCITY, missed] = 0.0
+        return len(missed)
+
+    def _correct_fast(
+        self, stamp: int, step: int, pairs: Pairs, boxes: NDArray, scores: NDArray, class_ids: NDArray
+    ) -> None:
+        """`_correct` by the kernels."""
+        parameters, record = self.parameters, self._record
+        rows, columns = pairs
+        if self._noise.adapts:
+            centred = motion.to_centre(boxes.take(columns, 0)) if self._noise.due else boxes[:0]
+            self._noise.learn(self._motion, rows, centred, step / NS_PER_S)
+        kernels.compiled.correct(  # type: ignore[union-attr]
+            record,
+            self._motion.T,
+            rows,
+            columns,
+            boxes,
+            scores,
+            class_ids,
+            stamp,
+            parameters.noise.measurement,
+            not self._settled,
+            parameters.class_memory,
+            parameters.class_agnostic,
+        )
+        self._settle_hits()
+
+    def _settle_hits(self) -> None:
+        if not self._settled:
+            hits = self._record["hits"]
+            self._settled = not self._tentative and int(np.minimum.reduce(hits, initial=99)) > YOUNG_HITS
 
     def _correct(
-        self, stamp: int, step: int, rows: NDArray, boxes: NDArray, scores: NDArray, class_ids: NDArray
+        self, stamp: int, step: int, pairs: Pairs, boxes: NDArray, scores: NDArray, class_ids: NDArray
     ) -> None:
-        """What the tracks ``rows`` learn from their detections."""
+        """What the tracks of the pairs learn from their detections."""
         parameters, record = self.parameters, self._record
+        rows, columns = pairs
+        boxes, scores, class_ids = boxes.take(columns, 0), scores.take(columns), class_ids.take(columns)
         centred = motion.to_centre(boxes)
         if self._noise.adapts:
             self._noise.learn(self._motion, rows, centred, step / NS_PER_S)
@@ -283,7 +338,7 @@ class Tracker:
         if not self._settled:
             record["hits"][rows] += 1
             record["evidence"][rows] += scores
-            self._settled = not self._tentative and int(np.minimum.reduce(record["hits"], initial=99)) > YOUNG_HITS
+            self._settle_hits()
         if _needs_boxes(parameters):
             record["box"][rows] = boxes
         if parameters.direction:
@@ -310,8 +365,8 @@ class Tracker:
 
     def _begin(
         self, stamp: int, boxes: NDArray, scores: NDArray, class_ids: NDArray, born: NDArray, state: np.uint8
-    ) -> bool:
-        """Tracks from the detections ``born``. Returns whether any of them is confirmed."""
+    ) -> None:
+        """Tracks from the detections ``born``."""
         parameters = self.parameters
         boxes, scores = boxes.take(born, 0), scores.take(born)
         record = records.begin(self._next_id, stamp, boxes, scores, class_ids.take(born), state)
@@ -320,8 +375,7 @@ class Tracker:
         if parameters.sure_score < 1.0 and self._newcomers.value >= SURE_SHARE:
             record["state"][scores >= parameters.sure_score] = CONFIRMED
         self._next_id += len(boxes)
-        tentative = int(np.count_nonzero(record["state"] == TENTATIVE))
-        self._tentative += tentative
+        self._tentative += int(np.count_nonzero(record["state"] == TENTATIVE))
         self._settled = False
         started = motion.initiate(motion.to_centre(boxes), self.parameters.noise)
         if not len(self._record):
@@ -329,45 +383,14 @@ class Tracker:
         else:
             self._record = records.join(self._record, record)
             self._motion = motion.join(self._motion, started)
-        return tentative < len(boxes)
 
-    def _report(self, detections: Detections, rows: NDArray | None) -> Tracks:
-        """rows: of the confirmed tracks where they are known."""
-        parameters, record = self.parameters, self._record
-        if rows is None or parameters.publish_tentative or parameters.publish_lost:
-            state = record["state"]
-            shown = state == CONFIRMED
-            if parameters.publish_tentative:
-                shown |= state == TENTATIVE
-            if parameters.publish_lost:
-                shown |= state == LOST
-            rows = shown.nonzero()[0]
-        unseen = None
-        if self._lost and self._returning.value >= parameters.coast and not parameters.publish_lost:
-            unseen, chances = coasting(record, self._motion, self._returning.value, parameters.coast)
-            if len(unseen):
-                rows = np.sort(np.concatenate([rows, unseen]))
-        self._reported = self._motion, rows
-        moving = self._motion.T[: motion.CENTRE_VELOCITY.stop].take(rows, 1)  # positions and velocities, by columns
-        boxes = motion.to_corners(moving[motion.POSITION].T).astype(np.float32, "C")
-        if parameters.output_box == "detected":
-            seen = record["seen"].take(rows) == detections.stamp
-            boxes[seen] = record["box"].take(rows, 0)[seen]
-        scores = record["score"][rows]
-        if unseen is not None:
-            scores[rows.searchsorted(unseen)] *= chances
-        return Tracks(
-            boxes=boxes,
-            scores=scores,
-            class_ids=record["class_id"][rows],
-            ids=record["id"][rows],
-            velocities=moving[motion.CENTRE_VELOCITY].T.astype(np.float32, "C"),
-            ages=((detections.stamp - record["born"][rows]) / NS_PER_S).astype(np.float32),
-            states=record["state"][rows],
-            labels=self._labels,
-            stamp=detections.stamp,
-            frame_id=detections.frame_id,
-        )
+    def _report(self, detections: Detections) -> Tracks:
+        made_by = kernels if self._fast else report
+        parameters, record, state = self.parameters, self._record, self._motion
+        rows, chances = made_by.shown(parameters, record, state, self._returning.value)
+        self._reported = state, rows
+        made = made_by.columns(parameters, record, state, rows, chances, detections.stamp)
+        return Tracks(*made, self._labels, detections.stamp, detections.frame_id)  # type: ignore[call-arg, arg-type]
 
 
 def _of_noise(parameters: TrackerParameters) -> tuple[motion.MotionNoise, float, float]:

@@ -166,7 +166,8 @@ def test_what_is_missed_for_a_moment_is_reported_where_things_come_back() -> Non
     missed = blinking(Tracker(), 12)
     assert not len(missed[0])
     last = missed[-1]
-    assert last.ids.tolist() == [1] and last.states.tolist() == [TrackState.LOST]
+    assert last.ids.tolist() == [1]
+    assert last.states.tolist() == [TrackState.LOST]
     np.testing.assert_allclose(last.boxes, [box(100 + 90 * 119 / 30, 100)], atol=3)
     assert 0.45 < last.scores[0] < 0.85  # of 0.9, by the chance that it is there
     check(last)
