@@ -26,7 +26,7 @@ from edge_vision.benchmarks.results import Check, Row, Section
 from edge_vision.benchmarks.tracking_peers import Ours
 from edge_vision.datatypes import Detections
 from edge_vision.evaluation.latency import summarize
-from edge_vision.tracking import PRESETS
+from edge_vision.tracking import PRESETS, kernels
 
 OURS = "edge_vision"
 LIMITS_MS = {10: 0.15, 50: 0.5, 100: 1.0, 500: 6.0}
@@ -72,7 +72,7 @@ def _contenders(settings: Settings, stack: ExitStack) -> tuple[dict[str, Follow]
     found: dict[str, Follow] = {}
     for preset in (OURS, *(name for name in settings.presets if name != OURS)):
         found[preset if preset == OURS else f"{OURS}: {preset}"] = _ours(preset)
-    notes: list[str] = []
+    notes = [f"{OURS}: {'compiled steps' if kernels.compiled else 'NumPy alone, the compiled steps were not built'}"]
     if settings.peers:
         places: list[LocalPeers | PeerProcess] = [LocalPeers()]
         for python in settings.pythons:

@@ -1,11 +1,11 @@
 """The steps of an update that every object takes part in, compiled from `_kernels.c` where the build found a compiler.
 
 Ten objects are no work, but a hundred calls into NumPy are: with the kernels an update of ten takes a quarter of the
-time. Without them (`compiled` is None) the tracker does the same in NumPy, as it does for what they do not know:
+time. Without them (`compiled` is None) the tracker does the same in NumPy (`steps`), as for what they do not know:
 ByteTrack's cascade, OC-SORT's direction and recovery, looks, the detector's boxes as output. `test_kernels.py` holds
 one against the other.
 
-The functions take `record` arrays and states as `motion` has them, and detections as `Datatypes` has them: boxes
+The functions take `record` arrays and states as `motion` has them, and detections as `datatypes` has them: boxes
 (N, 4) and scores (N,) float32, class ids (N,) int64.
 """
 
@@ -16,7 +16,7 @@ from types import ModuleType
 import numpy as np
 from numpy.typing import NDArray
 
-from edge_vision.tracking import motion, report
+from edge_vision.tracking import motion, steps
 from edge_vision.tracking.association import Pairs
 from edge_vision.tracking.parameters import TrackerParameters
 from edge_vision.tracking.record import RECORD
@@ -41,12 +41,13 @@ compiled = _load()
 
 def fit(parameters: TrackerParameters) -> bool:
     """Whether the kernels are there and do what these parameters ask for."""
-    return compiled is not None and not (
-        parameters.cascade
-        or parameters.direction
-        or parameters.observed_gate < 1.0
-        or parameters.output_box == "detected"
-    )
+    return compiled is not None and not (parameters.cascade or parameters.direction or steps.needs_boxes(parameters))
+
+
+def sound(boxes: NDArray, scores: NDArray, class_ids: NDArray, low: float, most: float) -> tuple[bool, bool]:
+    """As `steps.sound`."""
+    told = compiled.sound(boxes, scores, class_ids, low, most)  # type: ignore[union-attr]
+    return bool(told & 1), bool(told & 2)
 
 
 def predict(state: motion.State, dt: float, noise: motion.MotionNoise) -> motion.State:
@@ -94,12 +95,41 @@ def pairs(
     return None if count < 0 else (rows[:count], columns[:count])
 
 
+def correct(
+    parameters: TrackerParameters,
+    record: NDArray[np.void],
+    state: motion.State,
+    pairs: Pairs,
+    detections: tuple[NDArray, NDArray, NDArray],
+    stamp: int,
+    step: int,
+    young: bool,
+) -> None:
+    """As `steps.correct`."""
+    compiled.correct(  # type: ignore[union-attr]
+        record,
+        state.T,
+        *pairs,
+        *detections,
+        stamp,
+        parameters.noise.measurement,
+        young,
+        parameters.class_memory,
+        parameters.class_agnostic,
+    )
+
+
+def settle(record: NDArray[np.void], state: motion.State, rows: NDArray[np.intp]) -> int:
+    """As `steps.settle`."""
+    return compiled.settle(record, state.T, rows)  # type: ignore[union-attr]
+
+
 def shown(
     parameters: TrackerParameters, record: NDArray[np.void], state: motion.State, returning: float
 ) -> tuple[NDArray[np.intp], NDArray[np.float64]]:
-    """As `report.shown`."""
+    """As `steps.shown`."""
     if parameters.publish_lost or parameters.publish_tentative:
-        return report.shown(parameters, record, state, returning)
+        return steps.shown(parameters, record, state, returning)
     rows, chances = np.empty(len(record), np.intp), np.empty(len(record))
     count = compiled.shown(record, state.T, returning, parameters.coast, rows, chances)  # type: ignore[union-attr]
     return rows[:count], chances[:count]
@@ -113,7 +143,7 @@ def columns(
     chances: NDArray[np.float64],
     stamp: int,
 ) -> tuple[NDArray, ...]:
-    """As `report.columns`."""
+    """As `steps.columns`."""
     count = len(rows)
     made = (
         np.empty((count, 4), np.float32),

@@ -78,7 +78,7 @@ class TrackerParameters:
     output_box: of a track seen in this frame, the Kalman filter's box ("filtered", smoother) or the detector's
         ("detected"); an unseen track has the predicted box;
     coast: a confirmed track that is not seen goes on being reported, as lost, at its predicted place, while the chance
-        that its object is there is at least this (`report.shown`); 1: never;
+        that its object is there is at least this (`steps.shown`); 1: never;
     publish_tentative, publish_lost: report these, too.
     """
 

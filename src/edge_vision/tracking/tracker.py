@@ -7,17 +7,19 @@ in seconds and frame rates may vary.
 
 from __future__ import annotations
 
+from types import ModuleType
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from edge_vision.datatypes import NS_PER_S, Detections, Labels, Tracks
-from edge_vision.tracking import kernels, matching, motion, report
+from edge_vision.tracking import kernels, matching, motion, steps
 from edge_vision.tracking import record as records
 from edge_vision.tracking.agility import AdaptiveNoise
 from edge_vision.tracking.appearance import Appearance, as_features
 from edge_vision.tracking.association import Pairs, load_solver
+from edge_vision.tracking.intake import accept
 from edge_vision.tracking.life import SURE_SHARE, Share, duplicates, judge
 from edge_vision.tracking.parameters import TrackerParameters, preset
 from edge_vision.tracking.record import CONFIRMED, LOST, TENTATIVE
@@ -25,7 +27,6 @@ from edge_vision.tracking.scores import ScoreBorder
 from edge_vision.tracking.second_look import YOUNG_HITS
 from edge_vision.tracking.warps import as_homography
 
-MAX_COORDINATE = 1e6  # px; what lies beyond is no image coordinate and would drown float32
 MAX_STALLED = 100  # misses
 
 
@@ -44,6 +45,7 @@ class Tracker:
         self._stamp: int | None = None
         self._adapted = self.parameters
         self._fast = kernels.fit(self.parameters)
+        self._steps: ModuleType = kernels if self._fast else steps
         self._border = ScoreBorder(self.parameters.high_score, self.parameters.score_reach)
         self._noise = AdaptiveNoise(*_of_noise(self.parameters))
         # What the stream itself says of tracks that start and that are lost; before it does, four of five are real,
@@ -94,10 +96,12 @@ class Tracker:
         homography = None if warp is None else as_homography(warp)
         self._stamp = stamp
         self._labels = detections.labels or self._labels
-        boxes, scores, class_ids = self._accept(detections)
+        found, accepted, refused = accept(parameters, detections, self._fast)
+        boxes, scores, class_ids = found
+        self.rejected += refused
         if features is not None:
             features = as_features(features, len(detections))
-            features = features if len(boxes) == len(features) else features[self._accepted]
+            features = features if accepted is None else features[accepted]
         if parameters.score_reach and len(scores):
             self._border.add(scores)
         high_score = self._border.value
@@ -112,8 +116,7 @@ class Tracker:
             return self._report(detections)
         if stamp - self._oldest > parameters.lost_after * NS_PER_S:
             self._expire(stamp)
-        predict = kernels.predict if self._fast else motion.predict
-        self._motion = predict(self._motion, step / NS_PER_S, self._noise.noise)
+        self._motion = self._steps.predict(self._motion, step / NS_PER_S, self._noise.noise)
         if homography is not None:
             self._warp(homography)
         looks = self._appearance
@@ -123,7 +126,7 @@ class Tracker:
         )
         if view is not None:
             (self._record, self._motion), pairs = looks.recognise(
-                view, parameters, (self._record, self._motion), (boxes, scores, class_ids), high_score, pairs
+                view, parameters, (self._record, self._motion), found, high_score, pairs
             )
             self._count_lost()
         columns = pairs[1]
@@ -132,7 +135,7 @@ class Tracker:
             free = scores >= new_score
             free[columns] = False
             born = free.nonzero()[0]
-        self._continue(stamp, step, pairs, boxes, scores, class_ids)
+        self._continue(stamp, step, pairs, found)
         if len(born):
             self._begin(stamp, boxes, scores, class_ids, born, TENTATIVE)
         return self._report(detections)
@@ -142,63 +145,17 @@ class Tracker:
         state, rows = self._reported
         return motion.centre_covariance(motion.take(state, rows))
 
-    def _accept(self, detections: Detections) -> tuple[NDArray, NDArray, NDArray]:
-        """Boxes, scores and class ids of what can be tracked; counts what is no box, drops what scores too low."""
-        boxes, scores, class_ids = detections.boxes, detections.scores, detections.class_ids
-        if not len(boxes):
-            return boxes, scores, class_ids
-        low = self.parameters.low_score
-        if self._fast:
-            boxes, scores = np.ascontiguousarray(boxes, np.float32), np.ascontiguousarray(scores, np.float32)
-            class_ids = np.ascontiguousarray(class_ids, np.int64)
-            told = kernels.compiled.sound(boxes, scores, class_ids, low, MAX_COORDINATE)  # type: ignore[union-attr]
-            sound, several = told & 1, told & 2
-        else:
-            sound, several = self._all_sound(boxes, scores, low), np.count_nonzero(class_ids != class_ids[:1])
-        keep = None
-        if not sound:
-            keep = self._sound(boxes, scores, low)
-            boxes, scores, class_ids = boxes[keep], scores[keep], class_ids[keep]
-        parameters = self.parameters
-        if several and parameters.double_iou < 1.0 and parameters.class_agnostic:
-            once = matching.once(boxes, scores, class_ids, parameters.double_iou)
-            if np.count_nonzero(once) < len(once):
-                if keep is None:
-                    keep = once
-                else:
-                    keep[keep] = once
-                boxes, scores, class_ids = boxes[once], scores[once], class_ids[once]
-        if keep is not None:
-            self._accepted = keep
-        return boxes, scores, class_ids
-
-    @staticmethod
-    def _all_sound(boxes: NDArray, scores: NDArray, low: float) -> bool:
-        """The usual case in few steps; NaN makes every one of these comparisons false."""
-        return bool(
-            np.vdot(boxes, boxes) <= MAX_COORDINATE**2  # more than is asked, and several times faster
-            and np.count_nonzero(boxes[:, 2:] > boxes[:, :2]) == 2 * len(boxes)
-            and scores[scores.argmin()] >= low
-            and scores[scores.argmax()] < np.inf
-        )
-
-    def _sound(self, boxes: NDArray, scores: NDArray, low: float) -> NDArray[np.bool_]:
-        """Which are boxes, and score enough; counts those that are none."""
-        sound = (np.abs(boxes) <= MAX_COORDINATE).all(axis=1) & (boxes[:, 2:] > boxes[:, :2]).all(axis=1)
-        sound &= np.isfinite(scores)
-        self.rejected += len(boxes) - int(np.count_nonzero(sound))
-        return sound & (scores >= low)
-
     def _adapt(self) -> None:
         """Lets what adapts itself follow a change of the parameters while it runs."""
         before, parameters = self._adapted, self.parameters
         self._adapted = parameters
         self._fast = kernels.fit(parameters)
+        self._steps = kernels if self._fast else steps
         if (before.high_score, before.score_reach) != (parameters.high_score, parameters.score_reach):
             self._border = ScoreBorder(parameters.high_score, parameters.score_reach)
         if _of_noise(before) != _of_noise(parameters):
             self._noise = AdaptiveNoise(*_of_noise(parameters))
-        if _needs_boxes(parameters) and not _needs_boxes(before):
+        if steps.needs_boxes(parameters) and not steps.needs_boxes(before):
             self._record["box"] = motion.to_corners(self._motion[:, motion.POSITION])
 
     def _expire(self, stamp: int) -> None:
@@ -232,16 +189,13 @@ class Tracker:
                 motion.warp(point, homography)
                 record["past"][:, k] = point[:, motion.CENTRE]
 
-    def _continue(
-        self, stamp: int, step: int, pairs: Pairs, boxes: NDArray, scores: NDArray, class_ids: NDArray
-    ) -> None:
+    def _continue(self, stamp: int, step: int, pairs: Pairs, found: tuple[NDArray, NDArray, NDArray]) -> None:
         """Give the tracks of the pairs their detections, let the others miss, drop what has died."""
         parameters, record = self.parameters, self._record
         rows = pairs[0]
         every = len(rows) == len(record)
         if every or len(rows):
-            correct = self._correct_fast if self._fast else self._correct
-            correct(stamp, step, pairs, boxes, scores, class_ids)
+            self._learn(stamp, step, pairs, found)
         state = record["state"]
         known = not self._tentative  # then who is seen is confirmed, and who is not is lost
         if known and every:
@@ -251,14 +205,14 @@ class Tracker:
             return
         dead = None
         if known:
-            missed = self._settle(rows)
+            missed = self._steps.settle(record, self._motion, rows)
             lost = len(record) - len(rows)
         else:
             newly, dead, self._tentative = judge(parameters, record, stamp, rows, self._newcomers)
-            missed = self._stop_growing(newly)
+            missed = steps.stop_growing(self._motion, newly)
             lost = int(np.count_nonzero(state == LOST))
-        found = self._lost + missed - lost
-        self._returning.add(found, found)
+        again = self._lost + missed - lost
+        self._returning.add(again, again)
         self._lost = lost
         if every:
             return
@@ -273,95 +227,16 @@ class Tracker:
         if dead is not None and np.count_nonzero(dead):
             self._keep(~dead)
 
-    def _settle(self, rows: NDArray) -> int:
-        """Where no track is tentative: those in ``rows`` are confirmed, the others lost. How many newly so."""
-        if self._fast:
-            return kernels.compiled.settle(self._record, self._motion.T, rows)  # type: ignore[union-attr]
-        state = self._record["state"]
-        missing = state == CONFIRMED
-        missing[rows] = False
-        state.fill(LOST)
-        state[rows] = CONFIRMED
-        return self._stop_growing(missing.nonzero()[0])
-
-    def _stop_growing(self, missed: NDArray) -> int:
-        """A box that keeps growing or shrinking unseen would swallow the image or vanish."""
-        if len(missed):
-            self._motion.T[motion.SIZE_VELOCITY, missed] = 0.0
-        return len(missed)
-
-    def _correct_fast(
-        self, stamp: int, step: int, pairs: Pairs, boxes: NDArray, scores: NDArray, class_ids: NDArray
-    ) -> None:
-        """`_correct` by the kernels."""
-        parameters, record = self.parameters, self._record
-        rows, columns = pairs
-        if self._noise.adapts:
-            centred = motion.to_centre(boxes.take(columns, 0)) if self._noise.due else boxes[:0]
-            self._noise.learn(self._motion, rows, centred, step / NS_PER_S)
-        kernels.compiled.correct(  # type: ignore[union-attr]
-            record,
-            self._motion.T,
-            rows,
-            columns,
-            boxes,
-            scores,
-            class_ids,
-            stamp,
-            parameters.noise.measurement,
-            not self._settled,
-            parameters.class_memory,
-            parameters.class_agnostic,
-        )
-        self._settle_hits()
-
-    def _settle_hits(self) -> None:
-        if not self._settled:
-            hits = self._record["hits"]
-            self._settled = not self._tentative and int(np.minimum.reduce(hits, initial=99)) > YOUNG_HITS
-
-    def _correct(
-        self, stamp: int, step: int, pairs: Pairs, boxes: NDArray, scores: NDArray, class_ids: NDArray
-    ) -> None:
+    def _learn(self, stamp: int, step: int, pairs: Pairs, found: tuple[NDArray, NDArray, NDArray]) -> None:
         """What the tracks of the pairs learn from their detections."""
         parameters, record = self.parameters, self._record
-        rows, columns = pairs
-        boxes, scores, class_ids = boxes.take(columns, 0), scores.take(columns), class_ids.take(columns)
-        centred = motion.to_centre(boxes)
         if self._noise.adapts:
-            self._noise.learn(self._motion, rows, centred, step / NS_PER_S)
-        motion.correct(self._motion, rows, centred, parameters.noise)
-        if parameters.observed_gate < 1.0:
-            self._renew(rows, step, stamp - record["seen"][rows], centred)
-        record["seen"][rows] = stamp
-        record["score"][rows] = scores
+            boxes = found[0].take(pairs[1], 0) if self._noise.due else found[0][:0]
+            self._noise.learn(self._motion, pairs[0], motion.to_centre(boxes), step / NS_PER_S)
+        self._steps.correct(parameters, record, self._motion, pairs, found, stamp, step, not self._settled)
         if not self._settled:
-            record["hits"][rows] += 1
-            record["evidence"][rows] += scores
-            self._settle_hits()
-        if _needs_boxes(parameters):
-            record["box"][rows] = boxes
-        if parameters.direction:
-            past = record["past"].take(rows, 0)
-            past[:, :-1] = past[:, 1:].copy()
-            past[:, -1] = centred[:, :2]
-            record["past"][rows] = past
-        if parameters.class_agnostic:
-            records.vote(record, rows, scores, class_ids, parameters.class_memory)
-
-    def _renew(self, matched: NDArray, step: int, gaps: NDArray, centred: NDArray) -> None:
-        """Velocity after a gap, from the detections on both sides of it.
-
-        What OC-SORT's observation-centric re-update comes to, which replays a straight way between the two.
-        """
-        found = (gaps > step) & (gaps > 0)
-        if np.count_nonzero(found):
-            rows, gap = matched[found], gaps[found] / NS_PER_S
-            before = motion.to_centre(self._record["box"][rows])
-            self._motion[rows, motion.VELOCITY] = (centred[found] - before) / gap[:, None]
-            measurement = self.parameters.noise.measurement
-            self._motion[rows, motion.VAR_VELOCITY] = 2.0 * (measurement / gap) ** 2
-            self._motion[rows, motion.COVARIANCE] = 0.0
+            hits = record["hits"]
+            self._settled = not self._tentative and int(np.minimum.reduce(hits, initial=99)) > YOUNG_HITS
 
     def _begin(
         self, stamp: int, boxes: NDArray, scores: NDArray, class_ids: NDArray, born: NDArray, state: np.uint8
@@ -385,18 +260,12 @@ class Tracker:
             self._motion = motion.join(self._motion, started)
 
     def _report(self, detections: Detections) -> Tracks:
-        made_by = kernels if self._fast else report
         parameters, record, state = self.parameters, self._record, self._motion
-        rows, chances = made_by.shown(parameters, record, state, self._returning.value)
+        rows, chances = self._steps.shown(parameters, record, state, self._returning.value)
         self._reported = state, rows
-        made = made_by.columns(parameters, record, state, rows, chances, detections.stamp)
+        made = self._steps.columns(parameters, record, state, rows, chances, detections.stamp)
         return Tracks(*made, self._labels, detections.stamp, detections.frame_id)  # type: ignore[call-arg, arg-type]
 
 
 def _of_noise(parameters: TrackerParameters) -> tuple[motion.MotionNoise, float, float]:
     return parameters.noise, parameters.least_agility, parameters.velocity_lasts
-
-
-def _needs_boxes(parameters: TrackerParameters) -> bool:
-    """Whether anybody asks for the newest detected boxes of tracks."""
-    return parameters.observed_gate < 1.0 or parameters.output_box == "detected"
