@@ -329,9 +329,14 @@ static PyObject *pairs(PyObject *self, PyObject *args) {
         }
     }
     if (disputed && found > 0) found = resolve(m, n, found, rows, columns, worth, gate);
+    float left_over = -INFINITY; /* the highest score of a detection without a track */
+    memset(taken, 0, n);
+    for (Py_ssize_t k = 0; k < found; k++) taken[columns[k]] = 1;
+    for (Py_ssize_t j = 0; j < n; j++)
+        if (!taken[j] && scores[j] > left_over) left_over = scores[j];
     free(sides), free(taken), free(order);
     release(&b);
-    return PyLong_FromSsize_t(found);
+    return Py_BuildValue("nd", found, (double)left_over + 1e-6); /* for limits that single precision rounds */
 }
 
 static PyObject *correct(PyObject *self, PyObject *args) {

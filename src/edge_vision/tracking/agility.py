@@ -45,18 +45,15 @@ class AdaptiveNoise:
         self._fading = 0.0  # nats of evidence
         self._turn = 0
 
-    @property
     def due(self) -> bool:
-        """Whether the next call of `learn` looks at anything."""
-        return self.adapts and (self._turn + 1) % EVERY == 0
+        """Whether it is time to `learn`. To be asked at each update."""
+        self._turn = (self._turn + 1) % EVERY
+        return self.adapts and not self._turn
 
     def learn(
         self, state: motion.State, rows: NDArray[np.intp] | slice, centred: NDArray[np.float64], dt: float
     ) -> None:
         """What is about to be corrected: tracks ``rows`` of the state predicted over ``dt`` s, with their boxes."""
-        self._turn = (self._turn + 1) % EVERY
-        if self._turn or not self.adapts:
-            return
         columns = state.T
         part = columns[:, rows] if isinstance(rows, slice) else columns.take(rows, 1)
         known = part[motion.VAR_VELOCITY] < 0.7 * self.full.initial_velocity**2  # those seen once tell nothing

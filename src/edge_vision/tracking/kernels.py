@@ -67,14 +67,15 @@ def pairs(
     scores: NDArray[np.float32],
     class_ids: NDArray[np.int64],
     high_score: float,
-) -> Pairs | None:
-    """Rows and columns of the best pairs above match_gate, as `matching` finds them at once; None where so many are
-    above it that the memory made for them is not enough."""
+) -> tuple[Pairs, float] | None:
+    """Rows and columns of the best pairs above match_gate, as `matching` finds them at once, and a score that no
+    detection exceeds which is in none; None where so many are above the gate that the memory made for them is not
+    enough."""
     tracks, found = len(record), len(boxes)
     room = 4 * (tracks + found) + 64
     rows, columns = np.empty(room, np.intp), np.empty(room, np.intp)
     gate = parameters.match_gate
-    count = compiled.pairs(  # type: ignore[union-attr]
+    count, left_over = compiled.pairs(  # type: ignore[union-attr]
         record,
         state.T,
         boxes,
@@ -92,7 +93,7 @@ def pairs(
         parameters.noise.measurement,
         parameters.fuse_score,
     )
-    return None if count < 0 else (rows[:count], columns[:count])
+    return None if count < 0 else ((rows[:count], columns[:count]), left_over)
 
 
 def correct(

@@ -6,6 +6,7 @@ those are few, with two objects as with five hundred.
 
 from __future__ import annotations
 
+import math
 from functools import lru_cache
 
 import numpy as np
@@ -43,28 +44,31 @@ def match(
     high_score: float,
     view: View | None = None,
     fast: bool = False,
-) -> Pairs:
-    """Rows of tracks (K,), ascending, and the columns (K,) of the detections that continue them.
+) -> tuple[Pairs, float]:
+    """Rows of tracks (K,), ascending, and the columns (K,) of the detections that continue them; and a score that no
+    detection which is left exceeds (infinity where nobody looked).
 
     record and state: of M tracks, predicted to the time of the detections; boxes (N, 4), scores and class_ids (N,);
     high_score: what is strong; view: what the looks of both say; fast: the kernels do it (`kernels.fit`).
     """
     shape = len(record), len(boxes)
     if not shape[1]:
-        return np.zeros(0, np.intp), np.zeros(0, np.intp)
-    found = None
+        return (np.zeros(0, np.intp), np.zeros(0, np.intp)), -math.inf
+    found, left_over = None, math.inf
     if fast and view is None and shape[0] * shape[1] <= kernels.MOST_PAIRS:
-        found = kernels.pairs(parameters, record, state, boxes, scores, class_ids, high_score)
+        compiled = kernels.pairs(parameters, record, state, boxes, scores, class_ids, high_score)
+        if compiled is not None:
+            found, left_over = compiled
     if found is None:
         rows, columns = _first_look(parameters, record, state, boxes, scores, scores >= high_score, class_ids, view)
         found = np.ascontiguousarray(rows), np.ascontiguousarray(columns)
     rows, columns = found
-    if len(rows) in shape or not (parameters.grow or parameters.observed_gate < 1.0):
-        return rows, columns
+    if left_over < high_score or len(rows) in shape or not (parameters.grow or parameters.observed_gate < 1.0):
+        return found, left_over
     free = scores >= high_score
     free[columns] = False
     if not np.count_nonzero(free):
-        return rows, columns
+        return found, left_over
     chosen = np.full(shape[0], -1)
     chosen[rows] = columns
     if parameters.grow:
@@ -72,7 +76,7 @@ def match(
     if parameters.observed_gate < 1.0:
         recover(parameters, record, boxes, free, class_ids, chosen)
     rows = (chosen >= 0).nonzero()[0]
-    return rows, chosen.take(rows)
+    return (rows, chosen.take(rows)), left_over
 
 
 def _first_look(

@@ -199,7 +199,7 @@ PRESETS: dict[str, TrackerParameters] = {
         double_iou=0.75,
         duplicate_iou=1.0,
         least_agility=0.5,
-        velocity_lasts=0.7,
+        velocity_lasts=0.85,
         noise=MotionNoise(agility=2.0),
     ),
     # ByteTrack's published thresholds.

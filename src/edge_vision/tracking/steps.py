@@ -124,7 +124,7 @@ def shown(
 
     returning: the part of lost tracks that are found again, of late. The chance of a lost one is that, as far as its
     prediction is sure: it falls linearly with the standard deviation of the place, to nothing at half the size of the
-    box, as measured on boxes that detectors of pedestrians miss (docs/tracking_scores.md). Of all others it is 1, and
+    box, which is how often the predicted boxes of hidden pedestrians still fit. Of all others it is 1, and
     of all that are lost where all are asked for.
     """
     life = record["state"]

@@ -121,7 +121,7 @@ class Tracker:
             self._warp(homography)
         looks = self._appearance
         view = None if features is None else looks.look(parameters, self._record, stamp, boxes, features)
-        pairs = matching.match(
+        pairs, left_over = matching.match(
             parameters, self._record, self._motion, boxes, scores, class_ids, high_score, view, self._fast
         )
         if view is not None:
@@ -131,7 +131,7 @@ class Tracker:
             self._count_lost()
         columns = pairs[1]
         born = columns[:0]
-        if len(columns) < len(boxes):
+        if len(columns) < len(boxes) and left_over >= new_score:
             free = scores >= new_score
             free[columns] = False
             born = free.nonzero()[0]
@@ -230,9 +230,9 @@ class Tracker:
     def _learn(self, stamp: int, step: int, pairs: Pairs, found: tuple[NDArray, NDArray, NDArray]) -> None:
         """What the tracks of the pairs learn from their detections."""
         parameters, record = self.parameters, self._record
-        if self._noise.adapts:
-            boxes = found[0].take(pairs[1], 0) if self._noise.due else found[0][:0]
-            self._noise.learn(self._motion, pairs[0], motion.to_centre(boxes), step / NS_PER_S)
+        if self._noise.due():
+            centred = motion.to_centre(found[0].take(pairs[1], 0))
+            self._noise.learn(self._motion, pairs[0], centred, step / NS_PER_S)
         self._steps.correct(parameters, record, self._motion, pairs, found, stamp, step, not self._settled)
         if not self._settled:
             hits = record["hits"]

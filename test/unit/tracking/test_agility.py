@@ -23,7 +23,8 @@ def agility_after(jerk: float, seed: int = 0) -> float:
         velocity *= 0.95
         state = motion.predict(state, 1 / 20, noise.noise)
         found = boxes + rng.normal(0, 0.8, boxes.shape)
-        noise.learn(state, slice(None), found, 1 / 20)
+        if noise.due():
+            noise.learn(state, slice(None), found, 1 / 20)
         motion.correct(state, slice(None), found, FULL)
     return noise.noise.agility
 
@@ -44,7 +45,8 @@ def test_wrong_matches_have_no_say() -> None:
         state = motion.predict(state, 1 / 20, noise.noise)
         found = boxes + rng.normal(0, 0.8, boxes.shape)
         found[:2, :2] += rng.normal(0, 60, (2, 2))
-        noise.learn(state, np.arange(20), found, 1 / 20)
+        if noise.due():
+            noise.learn(state, np.arange(20), found, 1 / 20)
         motion.correct(state, slice(None), found, FULL)
     assert noise.noise.agility == 1.0
 
@@ -54,7 +56,8 @@ def test_can_be_switched_off() -> None:
     state = motion.initiate(np.array([[100.0, 100, 80, 80]]), FULL)
     for _ in range(50):
         state = motion.predict(state, 0.1, noise.noise)
-        noise.learn(state, slice(None), state[:, motion.POSITION].copy(), 0.1)
+        if noise.due():
+            noise.learn(state, slice(None), state[:, motion.POSITION].copy(), 0.1)
         motion.correct(state, slice(None), state[:, motion.POSITION].copy(), FULL)
     assert noise.noise is FULL
 
@@ -76,7 +79,8 @@ def fade_after(keep: float, seconds: float, rate: float = 10.0, warm: AdaptiveNo
             state = motion.initiate(found, FULL)
             continue
         state = motion.predict(state, dt, noise.noise)
-        noise.learn(state, slice(None), found, dt)
+        if noise.due():
+            noise.learn(state, slice(None), found, dt)
         motion.correct(state, slice(None), found, FULL)
     return noise
 

@@ -121,7 +121,8 @@ def test_the_best_choice_is_made(tracks: int, found: int, seed: int) -> None:
     state[:, motion.VAR_POSITION] = random.uniform(0.001, 0.2, tracks)
     chosen = kernels.pairs(DEFAULT, record, state, there, scores, classes, 0.5)
     assert chosen is not None
-    rows, columns = chosen
+    (rows, columns), left_over = chosen
+    assert left_over == pytest.approx(max(np.delete(scores, columns), default=-np.inf), abs=1e-5)
     strong = scores >= 0.5
     candidates = matching.overlapping(*matching._areas(state, there))
     matching.by_class(DEFAULT, candidates, record["class_id"], classes)
