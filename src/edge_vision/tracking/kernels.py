@@ -1,6 +1,6 @@
 """The steps of an update that every object takes part in, compiled from `_kernels.c` where the build found a compiler.
 
-Ten objects are no work, but a hundred calls into NumPy are: with the kernels an update of ten takes a quarter of the
+Ten objects are no work, but a hundred calls into NumPy are: with the kernels an update of ten takes a third of the
 time. Without them (`compiled` is None) the tracker does the same in NumPy (`steps`), as for what they do not know:
 ByteTrack's cascade, OC-SORT's direction and recovery, looks, the detector's boxes as output. `test_kernels.py` holds
 one against the other.
