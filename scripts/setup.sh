@@ -105,7 +105,7 @@ fi
 # for a build.
 files=$(find CMakeLists.txt package.xml msg srv vendor src/edge_vision launch config models scripts/node.py scripts/edge_vision.py \
           -type f -not -name '*.pyc' | LC_ALL=C sort)
-built="$want $root $(echo "$files" | sha256sum | cut -d' ' -f1) $(find CMakeLists.txt package.xml msg srv vendor src/edge_vision -type f \( -not -path 'src/*' -o -name '*.c' \) | LC_ALL=C sort | xargs cat | sha256sum | cut -d' ' -f1)"
+built="$want $root $(echo "$files" | sha256sum | cut -d' ' -f1) $(find CMakeLists.txt package.xml msg srv vendor src/edge_vision/tracking/_kernels.c -type f | LC_ALL=C sort | xargs cat | sha256sum | cut -d' ' -f1)"
 if [ ! -f install/.edge_vision_built ] || [ "$(cat install/.edge_vision_built)" != "$built" ]; then
   say "building with colcon"
   rm -f install/.edge_vision_built

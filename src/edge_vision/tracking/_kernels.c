@@ -51,7 +51,8 @@ static void *memory(Buffers *b, PyObject *array, Py_ssize_t size, Py_ssize_t cou
     return view->buf;
 }
 
-static Py_ssize_t items(const Buffers *b, int which) { return b->of[which].len / b->of[which].itemsize; }
+/* How many items the array has that was taken last. */
+static Py_ssize_t items(const Buffers *b) { return b->of[b->count - 1].len / b->of[b->count - 1].itemsize; }
 
 #define TAKE(name, type, array, count, writable)                                      \
     type *name = memory(&b, array, sizeof(type), count, writable);                    \
@@ -59,6 +60,25 @@ static Py_ssize_t items(const Buffers *b, int which) { return b->of[which].len /
         release(&b);                                                                  \
         return NULL;                                                                  \
     }
+
+/* m tracks: record, and s, their state. */
+#define TAKE_TRACKS(writable)                          \
+    TAKE(record, Record, record_, -1, writable)        \
+    const Py_ssize_t m = items(&b);                    \
+    TAKE(s, double, state_, COLUMNS *m, writable)
+
+/* n detections: scores, boxes and classes. */
+#define TAKE_DETECTIONS                                \
+    TAKE(scores, float, scores_, -1, 0)                \
+    const Py_ssize_t n = items(&b);                    \
+    TAKE(boxes, float, boxes_, 4 * n, 0)               \
+    TAKE(classes, int64_t, classes_, n, 0)
+
+/* A shrinking box that nobody sees must not turn inside out: motion.MIN_SIZE. */
+static void keep_upright(double *s, Py_ssize_t m, Py_ssize_t i) {
+    if (s[W * m + i] < MIN_SIZE) s[W * m + i] = MIN_SIZE;
+    if (s[H * m + i] < MIN_SIZE) s[H * m + i] = MIN_SIZE;
+}
 
 static int inside(const Py_ssize_t *indices, Py_ssize_t count, Py_ssize_t limit) {
     for (Py_ssize_t i = 0; i < count; i++)
@@ -77,10 +97,7 @@ static PyObject *sound(PyObject *self, PyObject *args) {
     double low, most;
     if (!PyArg_ParseTuple(args, "OOOdd", &boxes_, &scores_, &classes_, &low, &most)) return NULL;
     Buffers b = {.count = 0};
-    TAKE(scores, float, scores_, -1, 0);
-    const Py_ssize_t n = items(&b, 0);
-    TAKE(boxes, float, boxes_, 4 * n, 0);
-    TAKE(classes, int64_t, classes_, n, 0);
+    TAKE_DETECTIONS;
     int good = 1, several = 0;
     for (Py_ssize_t j = 0; j < n; j++) {
         const float *p = boxes + 4 * j;
@@ -98,7 +115,7 @@ static PyObject *predict(PyObject *self, PyObject *args) {
     if (!PyArg_ParseTuple(args, "OOO", &state_, &step_, &out_)) return NULL;
     Buffers b = {.count = 0};
     TAKE(s, double, state_, -1, 0);
-    const Py_ssize_t n = items(&b, 0) / COLUMNS;
+    const Py_ssize_t n = items(&b) / COLUMNS;
     TAKE(step, double, step_, COLUMNS * COLUMNS, 0);
     TAKE(o, double, out_, COLUMNS * n, 1);
 #define T(from, to) step[COLUMNS * (from) + (to)]
@@ -109,8 +126,7 @@ static PyObject *predict(PyObject *self, PyObject *args) {
             o[(VELOCITY + k) * n + i] = left * s[(VELOCITY + k) * n + i];
         }
     for (Py_ssize_t i = 0; i < n; i++) {
-        if (o[W * n + i] < MIN_SIZE) o[W * n + i] = MIN_SIZE;
-        if (o[H * n + i] < MIN_SIZE) o[H * n + i] = MIN_SIZE;
+        keep_upright(o, n, i);
         const double c = s[COVARIANCE * n + i], v = s[VAR_VELOCITY * n + i];
         o[VAR_POSITION * n + i] = s[VAR_POSITION * n + i] + T(COVARIANCE, VAR_POSITION) * c +
                                   T(VAR_VELOCITY, VAR_POSITION) * v + T(ONE, VAR_POSITION);
@@ -229,15 +245,10 @@ static PyObject *pairs(PyObject *self, PyObject *args) {
                           &fuse))
         return NULL;
     Buffers b = {.count = 0};
-    TAKE(record, Record, record_, -1, 0);
-    const Py_ssize_t m = items(&b, 0);
-    TAKE(s, double, state_, COLUMNS * m, 0);
-    TAKE(scores, float, scores_, -1, 0);
-    const Py_ssize_t n = items(&b, 2);
-    TAKE(boxes, float, boxes_, 4 * n, 0);
-    TAKE(classes, int64_t, classes_, n, 0);
+    TAKE_TRACKS(0);
+    TAKE_DETECTIONS;
     TAKE(rows, Py_ssize_t, rows_, -1, 1);
-    const Py_ssize_t room = items(&b, 5);
+    const Py_ssize_t room = items(&b);
     TAKE(columns, Py_ssize_t, columns_, room, 1);
     const Py_ssize_t padded = (n + BLOCK - 1) / BLOCK * BLOCK;
     float *sides = malloc(sizeof(float) * (4 * padded + room)), *worth = sides + 4 * padded;
@@ -348,16 +359,11 @@ static PyObject *correct(PyObject *self, PyObject *args) {
                           &stamp, &measurement, &young, &memory_of_classes, &votes))
         return NULL;
     Buffers b = {.count = 0};
-    TAKE(record, Record, record_, -1, 1);
-    const Py_ssize_t m = items(&b, 0);
-    TAKE(s, double, state_, COLUMNS * m, 1);
+    TAKE_TRACKS(1);
     TAKE(rows, Py_ssize_t, rows_, -1, 0);
-    const Py_ssize_t count = items(&b, 2);
+    const Py_ssize_t count = items(&b);
     TAKE(columns, Py_ssize_t, columns_, count, 0);
-    TAKE(scores, float, scores_, -1, 0);
-    const Py_ssize_t n = items(&b, 4);
-    TAKE(boxes, float, boxes_, 4 * n, 0);
-    TAKE(classes, int64_t, classes_, n, 0);
+    TAKE_DETECTIONS;
     if (!inside(rows, count, m) || !inside(columns, count, n)) return refuse(&b, "rows or columns out of range");
     const double noise = measurement * measurement;
     const float most = (float)memory_of_classes;
@@ -376,8 +382,7 @@ static PyObject *correct(PyObject *self, PyObject *args) {
         s[COVARIANCE * m + i] -= of_position * covariance;
         s[VAR_VELOCITY * m + i] -= of_velocity * covariance;
         s[VAR_POSITION * m + i] *= 1.0 - of_position;
-        if (s[W * m + i] < MIN_SIZE) s[W * m + i] = MIN_SIZE;
-        if (s[H * m + i] < MIN_SIZE) s[H * m + i] = MIN_SIZE;
+        keep_upright(s, m, i);
         Record *r = record + i;
         r->seen = stamp;
         r->score = scores[j];
@@ -400,26 +405,22 @@ static PyObject *settle(PyObject *self, PyObject *args) {
     PyObject *record_, *state_, *rows_;
     if (!PyArg_ParseTuple(args, "OOO", &record_, &state_, &rows_)) return NULL;
     Buffers b = {.count = 0};
-    TAKE(record, Record, record_, -1, 1);
-    const Py_ssize_t m = items(&b, 0);
-    TAKE(s, double, state_, COLUMNS * m, 1);
+    TAKE_TRACKS(1);
     TAKE(rows, Py_ssize_t, rows_, -1, 0);
-    const Py_ssize_t count = items(&b, 2);
-    Py_ssize_t k = 0, missed = 0;
+    const Py_ssize_t count = items(&b);
+    Py_ssize_t k = 0, again = 0;
     for (Py_ssize_t i = 0; i < m; i++) {
         if (k < count && rows[k] == i) { /* rows ascend */
+            again += record[i].state == LOST;
             record[i].state = CONFIRMED;
             k++;
         } else {
-            if (record[i].state == CONFIRMED) {
-                missed++;
-                s[(VELOCITY + W) * m + i] = s[(VELOCITY + H) * m + i] = 0.0;
-            }
+            if (record[i].state == CONFIRMED) s[(VELOCITY + W) * m + i] = s[(VELOCITY + H) * m + i] = 0.0;
             record[i].state = LOST;
         }
     }
     release(&b);
-    return PyLong_FromSsize_t(missed);
+    return PyLong_FromSsize_t(again);
 }
 
 static PyObject *shown(PyObject *self, PyObject *args) {
@@ -427,9 +428,7 @@ static PyObject *shown(PyObject *self, PyObject *args) {
     double returning, least;
     if (!PyArg_ParseTuple(args, "OOddOO", &record_, &state_, &returning, &least, &rows_, &chances_)) return NULL;
     Buffers b = {.count = 0};
-    TAKE(record, Record, record_, -1, 0);
-    const Py_ssize_t m = items(&b, 0);
-    TAKE(s, double, state_, COLUMNS * m, 0);
+    TAKE_TRACKS(0);
     TAKE(rows, Py_ssize_t, rows_, m, 1);
     TAKE(chances, double, chances_, m, 1);
     Py_ssize_t count = 0;
@@ -455,11 +454,9 @@ static PyObject *report(PyObject *self, PyObject *args) {
                           &classes_, &ids_, &velocities_, &ages_, &states_))
         return NULL;
     Buffers b = {.count = 0};
-    TAKE(record, Record, record_, -1, 0);
-    const Py_ssize_t m = items(&b, 0);
-    TAKE(s, double, state_, COLUMNS * m, 0);
+    TAKE_TRACKS(0);
     TAKE(rows, Py_ssize_t, rows_, -1, 0);
-    const Py_ssize_t count = items(&b, 2);
+    const Py_ssize_t count = items(&b);
     TAKE(chances, double, chances_, count, 0);
     TAKE(boxes, float, boxes_, 4 * count, 1);
     TAKE(scores, float, scores_, count, 1);

@@ -98,20 +98,32 @@ def _renew(
 
 
 def settle(record: NDArray[np.void], state: motion.State, rows: NDArray[np.intp]) -> int:
-    """Where no track is tentative: those in ``rows`` (ascending) are confirmed, the others lost. How many newly so."""
+    """Where no track is tentative: those in ``rows`` (ascending) are confirmed, the others lost.
+
+    How many of them were lost and are found again.
+    """
     life = record["state"]
+    again = found_again(life, rows)
+    if len(rows) == len(life):
+        life.fill(CONFIRMED)
+        return again
     missing = life == CONFIRMED
     missing[rows] = False
     life.fill(LOST)
     life[rows] = CONFIRMED
-    return stop_growing(state, missing.nonzero()[0])
+    stop_growing(state, missing.nonzero()[0])
+    return again
 
 
-def stop_growing(state: motion.State, missed: NDArray[np.intp]) -> int:
-    """A box that keeps growing or shrinking unseen would swallow the image or vanish. How many were missed."""
+def found_again(life: NDArray[np.uint8], rows: NDArray[np.intp]) -> int:
+    """How many of these rows are lost, by the states of all tracks."""
+    return int(np.count_nonzero(life.take(rows) == LOST))
+
+
+def stop_growing(state: motion.State, missed: NDArray[np.intp]) -> None:
+    """A box that keeps growing or shrinking unseen would swallow the image or vanish."""
     if len(missed):
         state.T[motion.SIZE_VELOCITY, missed] = 0.0
-    return len(missed)
 
 
 def shown(

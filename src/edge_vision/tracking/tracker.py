@@ -71,7 +71,7 @@ class Tracker:
         self._motion = np.zeros((0, motion.COLUMNS))
         self._reported: tuple[NDArray, NDArray] = self._motion, np.zeros(0, np.intp)  # state, and rows of it
         # What is known of all tracks together spares looking at each in most frames.
-        self._tentative = self._lost = 0  # how many there are
+        self._tentative = 0  # how many there are
         self._settled = True  # none is tentative or young: nobody asks for hits and evidence any more
         self._oldest = 0  # no track was seen last before this stamp
 
@@ -128,7 +128,6 @@ class Tracker:
             (self._record, self._motion), pairs = looks.recognise(
                 view, parameters, (self._record, self._motion), found, high_score, pairs
             )
-            self._count_lost()
         columns = pairs[1]
         born = columns[:0]
         if len(columns) < len(boxes) and left_over >= new_score:
@@ -171,10 +170,6 @@ class Tracker:
         rows = kept.nonzero()[0]
         self._record = self._record.take(rows)
         self._motion = motion.take(self._motion, rows)
-        self._count_lost()
-
-    def _count_lost(self) -> None:
-        self._lost = int(np.count_nonzero(self._record["state"] == LOST))
 
     def _warp(self, homography: NDArray[np.float64]) -> None:
         motion.warp(self._motion, homography)
@@ -196,24 +191,14 @@ class Tracker:
         every = len(rows) == len(record)
         if every or len(rows):
             self._learn(stamp, step, pairs, found)
-        state = record["state"]
-        known = not self._tentative  # then who is seen is confirmed, and who is not is lost
-        if known and every:
-            self._returning.add(self._lost, self._lost)
-            self._lost = 0
-            state.fill(CONFIRMED)
-            return
         dead = None
-        if known:
-            missed = self._steps.settle(record, self._motion, rows)
-            lost = len(record) - len(rows)
+        if not self._tentative:  # then who is seen is confirmed, and who is not is lost
+            again = self._steps.settle(record, self._motion, rows)
         else:
-            newly, dead, self._tentative = judge(parameters, record, stamp, rows, self._newcomers)
-            missed = steps.stop_growing(self._motion, newly)
-            lost = int(np.count_nonzero(state == LOST))
-        again = self._lost + missed - lost
+            again = steps.found_again(record["state"], rows)
+            missed, dead, self._tentative = judge(parameters, record, stamp, rows, self._newcomers)
+            steps.stop_growing(self._motion, missed)
         self._returning.add(again, again)
-        self._lost = lost
         if every:
             return
         if parameters.duplicate_iou < 1.0:
