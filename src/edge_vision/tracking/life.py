@@ -58,10 +58,8 @@ def judge(
     state[rows] = CONFIRMED
     hit = state[starting] == CONFIRMED
     hits = record["hits"][starting]
-    needed = parameters.confirm_score
-    if parameters.clutter:
-        newcomers.add(*second_sights(hits, hit))
-        needed *= 1.0 + parameters.clutter * (1.0 - newcomers.value)
+    newcomers.add(*second_sights(hits, hit))
+    needed = parameters.confirm_score * (1.0 + parameters.clutter * (1.0 - newcomers.value))
     ready = hit & (hits >= parameters.confirm_hits)
     ready &= record["evidence"][starting] >= needed
     if parameters.confirm_after:

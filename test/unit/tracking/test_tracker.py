@@ -194,8 +194,9 @@ def test_coasting_ends_when_the_place_is_a_guess() -> None:
     assert not shown[-1]
 
 
-def test_sure_starts_are_confirmed_at_once_where_starts_are_real() -> None:
-    tracker = Tracker()
+@pytest.mark.parametrize("overrides", [{}, {"clutter": 0.0}], ids=["default", "whatever the clutter"])
+def test_sure_starts_are_confirmed_at_once_where_starts_are_real(overrides: dict) -> None:
+    tracker = Tracker.from_preset(**overrides)
     first_shown = []
     for step in range(60):  # another object joins every fifth frame, all of them stay
         boxes = [box(60 * k + 30, 100) for k in range(1 + step // 5)]
